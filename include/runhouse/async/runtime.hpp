@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/async/asio.hpp>
+#include <runhouse/async/blocking_driver.hpp>
+#include <runhouse/async/driver.hpp>
+#include <runhouse/async/run_queue.hpp>
+#include <runhouse/async/strand_work.hpp>
+#include <runhouse/async/timer.hpp>
+#include <runhouse/core/limits.hpp>
+#include <runhouse/io/waiting.hpp>
+#include <runhouse/os/timer_fd.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace rh::detail {
+
+/// Something that may have an answer: asked by a thread that spins.
+class poller {
+ public:
+  /// Reads what is there without blocking, and delivers it; true if there was something.
+  virtual bool poll() noexcept = 0;
+
+ protected:
+  ~poller() = default;
+};
+
+/// Something that gathers bytes to be written, and writes them at the end of a turn.
+class flushable {
+ public:
+  virtual void flush() noexcept = 0;
+
+ protected:
+  ~flushable() = default;
+};
+
+/// The one runtime of a process: its io_context, its timers, and the rule of who drives them.
+///
+/// One thread drives at a time: a thread that waits in a task reads the answers itself, so that a call costs one
+/// thread a hop. When no thread waits, the I/O thread takes over, at the latest after limits::flush_delay. All that
+/// is said to run "on the strand" is run by the driving thread, so by one at a time, without locks.
+///
+/// Lifetime: made on first use and never destroyed, so that handles in static objects do no harm at exit.
+class runtime final : public driver {
+ public:
+  static runtime& instance();
+
+  /// For what waits on descriptors. On the strand only.
+  asio::io_context& io() noexcept { return io_; }
+
+  /// Runs `w` on the strand: when this thread's task next suspends, or within limits::flush_delay. Any thread.
+  void defer(strand_work& w) noexcept;
+  /// On the strand: flush `f` at the end of this turn, once.
+  void flush_later(flushable& f) { dirty_.push_back(&f); }
+  /// On the strand: `f` is about to be destroyed.
+  void forget(flushable& f) { std::replace(dirty_.begin(), dirty_.end(), &f, static_cast<flushable*>(nullptr)); }
+  /// On the strand: whom to ask while spinning; empty: do not spin.
+  void set_pollers(std::vector<poller*> pollers) { pollers_ = std::move(pollers); }
+
+  clock::time_point now() const noexcept override { return clock::now(); }
+  void start(timer& t) override;
+  bool cancel(timer& t) noexcept override { return timers_.cancel(t); }
+  void wake(run_queue& q) noexcept override;
+  void run(run_queue& q, const bool& done) override;
+
+ private:
+  struct parked {
+    run_queue* queue;
+    std::thread::id thread;
+    std::condition_variable changed;
+    bool offered = false;
+  };
+
+  runtime();
+  bool take_turn(run_queue& q);
+  void pass_turn(std::unique_lock<std::mutex>& lock);
+  void pump(run_queue* q);
+  void drain() noexcept;
+  void watch_flush_timer();
+  void start_flush_timer(std::chrono::nanoseconds delay) noexcept;
+  void interrupt() noexcept;
+  void io_thread() noexcept;
+
+  asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
+  os::timer_fd flush_timer_;
+  std::atomic<bool> flush_timer_started_{false};
+  asio::posix::stream_descriptor flush_timer_events_;
+  timer_queue timers_;
+  asio::steady_timer next_timer_;
+  std::optional<clock::time_point> next_timer_at_;
+  strand_inbox inbox_;
+  std::vector<flushable*> dirty_;
+  std::vector<poller*> pollers_;
+  io::waiting_policy waiting_;
+  unsigned turns_ = 0;
+
+  // Who drives.
+  std::mutex mutex_;
+  bool driven_ = false;
+  bool driven_by_io_thread_ = false;
+  std::atomic<bool> hand_over_{false};
+  std::atomic<std::thread::id> driving_thread_{};
+  std::atomic<run_queue*> driving_queue_{nullptr};
+  clock::time_point left_at_{};
+  std::vector<parked*> parked_;
+};
+
+// ---- implementation
+
+inline runtime& runtime::instance() {
+  static runtime& only = *new runtime;
+  return only;
+}
+
+inline runtime::runtime()
+    : keep_running_(io_.get_executor()), flush_timer_events_(io_, flush_timer_.get()), next_timer_(io_) {
+  watch_flush_timer();
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread([this] { io_thread(); }).detach();
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  process_driver().store(this, std::memory_order_release);
+}
+
+inline void runtime::defer(strand_work& w) noexcept {
+  if (inbox_.push(w)) start_flush_timer(limits::flush_delay);
+}
+
+inline void runtime::start(timer& t) {
+  if (timers_.start(t) && driving_thread_.load() != std::this_thread::get_id()) interrupt();
+}
+
+inline void runtime::wake(run_queue& q) noexcept {
+  if (driving_queue_.load() == &q && driving_thread_.load() == std::this_thread::get_id()) return;
+  const std::lock_guard lock(mutex_);
+  if (driving_queue_.load() == &q) {
+    interrupt();
+    return;
+  }
+  for (parked* p : parked_) {
+    if (p->queue == &q) p->changed.notify_one();
+  }
+}
+
+inline void runtime::run(run_queue& q, const bool& done) {
+  for (;;) {
+    q.run_ready();
+    if (done) return;
+    if (!take_turn(q)) continue;
+    while (!q.has_ready()) pump(&q);
+    std::unique_lock lock(mutex_);
+    pass_turn(lock);
+  }
+}
+
+/// True if this thread is to drive; false if `q` has got something ready meanwhile.
+inline bool runtime::take_turn(run_queue& q) {
+  std::unique_lock lock(mutex_);
+  if (driven_) {
+    parked me;
+    me.queue = &q;
+    me.thread = std::this_thread::get_id();
+    parked_.push_back(&me);
+    if (driven_by_io_thread_ && !hand_over_.exchange(true)) interrupt();
+    me.changed.wait(lock, [&] { return me.offered || q.has_ready(); });
+    std::erase(parked_, &me);
+    if (!me.offered) return false;
+  } else {
+    driven_ = true;
+  }
+  driving_thread_ = std::this_thread::get_id();
+  driving_queue_ = &q;
+  return true;
+}
+
+/// Gives the turn to a thread that waits for it, or leaves it to the I/O thread's timer.
+inline void runtime::pass_turn(std::unique_lock<std::mutex>& lock) {
+  driving_queue_ = nullptr;
+  driving_thread_ = std::thread::id();
+  driven_by_io_thread_ = false;
+  for (parked* p : parked_) {
+    if (p->offered || p->queue->has_ready()) continue;
+    p->offered = true;
+    p->changed.notify_one();
+    return;  // driven_ stays: it is that thread's now
+  }
+  driven_ = false;
+  left_at_ = clock::now();
+  lock.unlock();
+  start_flush_timer(limits::flush_delay);
+}
+
+inline void runtime::drain() noexcept {
+  while (!inbox_.empty()) inbox_.run_all();
+  // A flush can make another dirty, never grow without bound.
+  for (std::size_t i = 0; i < dirty_.size(); ++i) {
+    if (dirty_[i] != nullptr) dirty_[i]->flush();
+  }
+  dirty_.clear();
+}
+
+/// One turn: what was deferred, then one wait. Returns when something may have become ready.
+inline void runtime::pump(run_queue* q) {
+  drain();
+  if (q != nullptr && q->has_ready()) return;
+  // A stream of answers that come by spinning must not starve timers and other descriptors.
+  if (++turns_ % 64 == 0) {
+    io_.poll();
+    timers_.expire(now());
+    drain();
+  }
+  if (q != nullptr && !pollers_.empty()) {
+    const bool answered = io::spin_until(waiting_, [&] {
+      bool any = !inbox_.empty();
+      for (poller* p : pollers_) any |= p->poll();
+      return any || q->has_ready();
+    });
+    if (answered) {
+      drain();
+      return;
+    }
+  }
+  timers_.expire(now());
+  if (q != nullptr && q->has_ready()) return;
+  if (const auto next = timers_.next(); next && next != next_timer_at_) {
+    next_timer_at_ = next;
+    next_timer_.expires_at(*next);
+    next_timer_.async_wait([this](std::error_code error) {
+      if (error) return;
+      next_timer_at_.reset();
+      timers_.expire(now());
+    });
+  }
+  io_.run_one();
+  io_.poll();
+  drain();
+}
+
+inline void runtime::watch_flush_timer() {
+  flush_timer_events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](std::error_code) {
+    flush_timer_.clear();
+    flush_timer_started_ = false;
+    watch_flush_timer();
+  });
+}
+
+inline void runtime::start_flush_timer(std::chrono::nanoseconds delay) noexcept {
+  if (!flush_timer_started_.exchange(true)) flush_timer_.start(delay);
+}
+
+inline void runtime::interrupt() noexcept {
+  asio::post(io_, [] {});
+}
+
+inline void runtime::io_thread() noexcept {
+  for (;;) {
+    flush_timer_.wait();
+    {
+      const std::lock_guard lock(mutex_);
+      if (!driven_) {
+        flush_timer_.clear();
+        flush_timer_started_ = false;
+        const auto open = limits::flush_delay - (clock::now() - left_at_);
+        if (open > limits::flush_delay / 8) {
+          start_flush_timer(open);
+          continue;
+        }
+        driven_ = true;
+        driven_by_io_thread_ = true;
+        hand_over_ = false;
+        driving_thread_ = std::this_thread::get_id();
+      }
+    }
+    if (driving_thread_.load() != std::this_thread::get_id()) {
+      // Somebody drives, and has the same timer among its descriptors.
+      std::this_thread::sleep_for(limits::flush_delay);
+      continue;
+    }
+    while (!hand_over_.load()) pump(nullptr);
+    std::unique_lock lock(mutex_);
+    pass_turn(lock);
+  }
+}
+
+}  // namespace rh::detail

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// What this library needs of the compiler and the platform, each refused in one sentence.
+#if !defined(__linux__)
+#error "runhouse: only Linux is supported"
+#endif
+#if __cplusplus < 202002L
+#error "runhouse: C++20 is needed; compile with -std=c++20"
+#endif
+#if defined(__clang__)
+#if __clang_major__ < 16
+#error "runhouse: clang 16 or newer is needed (older ones miscompile coroutines)"
+#endif
+#elif defined(__GNUC__)
+#if __GNUC__ < 12
+#error "runhouse: g++ 12 or newer is needed (older ones miscompile coroutines)"
+#endif
+#endif
+#if !defined(__cpp_rtti)
+#error "runhouse: run-time type information is needed to name functions; compile without -fno-rtti"
+#endif
+#if !defined(__cpp_exceptions)
+#error "runhouse: exceptions are needed to report remote failures; compile without -fno-exceptions"
+#endif
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "runhouse: the wire format is little-endian, and so must the machine be"
+#endif

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+/// Every bound of the library, with its unit and its reason. Constants: what a user may change is an option elsewhere.
+namespace rh::limits {
+
+/// One value on the wire, and all arguments of one call together. A machine's memory is the practical bound; this one
+/// only keeps a lying length from being believed.
+inline constexpr std::uint64_t body_bytes = std::uint64_t{1} << 36;
+/// Payload of one frame: so that a small reply waits for at most this much of a large one.
+inline constexpr std::size_t chunk_bytes = 128 * 1024;
+/// Largest frame that we accept, as our hello says.
+inline constexpr std::size_t frame_bytes = 1024 * 1024;
+/// What a stream may have under way without the receiver's credit.
+inline constexpr std::size_t stream_credit_bytes = 1024 * 1024;
+/// Parameters of one call, segments of one payload: bounds on tables that a peer announces.
+inline constexpr std::size_t parameters = 256;
+inline constexpr std::size_t segments = 4096;
+/// A contiguous raw array of at least this size travels outside the archive's stream, aligned.
+inline constexpr std::size_t segment_bytes = 1024;
+/// Nesting of a serialized value: deep enough for real data, shallow enough for an 8 MiB stack under a sanitizer.
+inline constexpr std::size_t archive_depth = 200;
+
+/// From starting a worker to its hello.
+inline constexpr std::chrono::seconds worker_handshake{30};
+/// How long a queued frame may wait for its task to suspend before the I/O thread sends it.
+inline constexpr std::chrono::microseconds flush_delay{200};
+/// How long a thread spins for an answer before it blocks; see io/waiting.hpp.
+inline constexpr std::chrono::microseconds spin{20};
+/// Work that is sent ahead to a busy worker, in time: enough to hide a round trip, little enough to take back.
+inline constexpr std::chrono::microseconds prefetch{200};
+/// And in calls.
+inline constexpr std::uint32_t prefetch_calls = 64;
+/// From a cancel to SIGTERM, and to SIGKILL, for a worker that does not heed its stop_token.
+inline constexpr std::chrono::seconds cancel_term{1};
+inline constexpr std::chrono::seconds cancel_kill{2};
+/// A worker that nobody needs is ended after this long.
+inline constexpr std::chrono::minutes worker_idle{10};
+/// How much of a worker's last output is kept for the error that reports its death.
+inline constexpr std::size_t last_output_bytes = 4096;
+/// A line of output longer than this is shown in parts.
+inline constexpr std::size_t output_line_bytes = 64 * 1024;
+
+}  // namespace rh::limits

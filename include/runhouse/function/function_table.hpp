@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/wire/message.hpp>
+#include <runhouse/wire/payload.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+namespace rh::detail {
+
+/// What a worker hands to a function's thunk.
+struct invocation {
+  std::span<const wire::payload_view> arguments;
+  std::stop_token stop;
+};
+
+/// Decodes the arguments, runs the function, encodes its result. Throws what the function throws.
+using thunk = wire::payload (*)(const invocation&);
+
+/// One function that can be called from outside: a static object of each instantiated send.
+struct function_entry {
+  thunk run;
+  const char* name;         ///< mangled name of the callable's type
+  wire::hash128 signature;
+  mutable const function_entry* next = nullptr;
+};
+
+/// All entries of the program. A list and not a container: entries of other translation units are added before any
+/// static object here would be constructed. Default visibility, so that a shared object built with
+/// -fvisibility=hidden adds to the same list as the executable.
+[[gnu::visibility("default")]] inline constinit std::atomic<const function_entry*> function_table{nullptr};
+
+inline void add_function(const function_entry& entry) noexcept {
+  entry.next = function_table.load(std::memory_order_relaxed);
+  while (!function_table.compare_exchange_weak(entry.next, &entry, std::memory_order_release, std::memory_order_relaxed)) {
+  }
+}
+
+template <class Matches>
+const function_entry* find_function(Matches&& matches) noexcept {
+  for (const function_entry* e = function_table.load(std::memory_order_acquire); e != nullptr; e = e->next) {
+    if (matches(*e)) return e;
+  }
+  return nullptr;
+}
+
+/// True for a name that means the same function in every build: of a function with external linkage. Names of
+/// lambdas, of types in anonymous namespaces and of static functions do not.
+inline bool is_stable_name(std::string_view mangled) noexcept {
+  const auto has = [&](std::string_view part) { return mangled.find(part) != std::string_view::npos; };
+  return !mangled.starts_with('*') && !has("_GLOBAL__N_") && !has("_ZL") && !has("UlvE") && !has("Ul");
+}
+
+}  // namespace rh::detail

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/function/callable.hpp>
+#include <runhouse/function/function_table.hpp>
+#include <runhouse/function/signature_hash.hpp>
+#include <runhouse/wire/archive.hpp>
+
+#include <cstddef>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+namespace rh::detail {
+
+/// A callable with state is encoded before its arguments.
+template <class F>
+inline constexpr bool carries_state = !std::is_empty_v<F>;
+
+/// Holds one decoded argument for the time of the call.
+template <class P>
+class held_argument {
+  using traits = parameter<P>;
+  using stored = typename traits::stored;
+
+ public:
+  explicit held_argument(wire::payload_view in) : value_(decode(in)) {}
+
+  decltype(auto) pass() {
+    if constexpr (std::is_lvalue_reference_v<P>) {
+      return static_cast<const stored&>(value_);
+    } else {
+      return static_cast<stored&&>(value_);
+    }
+  }
+
+ private:
+  static stored decode(wire::payload_view in) {
+    if constexpr (std::is_same_v<stored, std::string_view>) {
+      return wire::decode_string_view(in);
+    } else if constexpr (traits::is_view) {
+      return wire::decode_span<typename stored::value_type>(in);
+    } else {
+      return wire::decode<stored>(in);
+    }
+  }
+  stored value_;
+};
+
+template <class F>
+wire::payload run_thunk(const invocation& call) {
+  using signature = typename callable<F>::type;
+  using parameters = typename signature::parameters;
+  using travels = travelling<parameters>;
+  constexpr std::size_t first = carries_state<F> ? 1 : 0;
+  if (call.arguments.size() != travels::count + first) {
+    fail(errc::bad_payload, "the call has " + std::to_string(call.arguments.size()) + " payloads where the function takes " +
+                                std::to_string(travels::count + first));
+  }
+  return [&]<std::size_t... I>(std::index_sequence<I...>) {
+    // Braces: decoded from left to right.
+    std::tuple<held_argument<std::tuple_element_t<I, parameters>>...> held{
+        held_argument<std::tuple_element_t<I, parameters>>(call.arguments[I + first])...};
+    const auto invoke = [&](auto& f) -> decltype(auto) {
+      if constexpr (travels::takes_stop_token) {
+        return f(std::get<I>(held).pass()..., call.stop);
+      } else {
+        return f(std::get<I>(held).pass()...);
+      }
+    };
+    const auto encode_result = [&](auto& f) {
+      if constexpr (std::is_void_v<typename signature::result>) {
+        invoke(f);
+        return wire::payload{};
+      } else {
+        return wire::encode(invoke(f));
+      }
+    };
+    if constexpr (carries_state<F>) {
+      F f = wire::decode<F>(call.arguments[0]);
+      return encode_result(f);
+    } else {
+      F f{};
+      return encode_result(f);
+    }
+  }(std::make_index_sequence<travels::count>());
+}
+
+/// An entry that puts itself into the table when it is constructed.
+struct registered_entry : function_entry {
+  registered_entry(thunk run_it, const char* mangled, const wire::hash128& hash) noexcept
+      : function_entry{run_it, mangled, hash} {
+    add_function(*this);
+  }
+};
+
+/// The entry of F in the function table. Whoever calls get() anywhere causes it to be there before main.
+template <class F, class Signature = typename callable<F>::type>
+class registration;
+
+template <class F, class R, class... A>
+class registration<F, signature<R, A...>> {
+ public:
+  static const function_entry& get() noexcept { return entry; }
+
+ private:
+  static inline const registered_entry entry{&run_thunk<F>, typeid(F).name(), signature_hash(std::type_identity<R(A...)>())};
+};
+
+}  // namespace rh::detail

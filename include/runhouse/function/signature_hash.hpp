@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/wire/message.hpp>
+#include <runhouse/wire/raw.hpp>
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <typeinfo>
+
+namespace rh::detail {
+
+/// FNV-1a with 128 bits: the offset basis and prime of its specification (draft-eastlake-fnv).
+class fnv128 {
+ public:
+  void add(std::string_view bytes) noexcept {
+    for (const char c : bytes) {
+      value_ ^= static_cast<unsigned char>(c);
+      value_ *= prime;
+    }
+  }
+  void add(std::uint64_t number) noexcept {
+    for (int shift = 0; shift < 64; shift += 8) {
+      value_ ^= (number >> shift) & 0xff;
+      value_ *= prime;
+    }
+  }
+  wire::hash128 bytes() const noexcept {
+    wire::hash128 out;
+    std::memcpy(out.data(), &value_, sizeof value_);
+    return out;
+  }
+
+ private:
+  __extension__ using uint128 = unsigned __int128;
+  static constexpr uint128 prime = uint128{0x0000000001000000} << 64 | 0x000000000000013b;
+  uint128 value_ = uint128{0x6c62272e07bb0142} << 64 | 0x62b821756295c58d;
+};
+
+template <class T>
+void add_layout(fnv128& hash) {
+  using bare = std::remove_cvref_t<T>;
+  if constexpr (is_raw_v<bare>) {
+    hash.add(sizeof(bare));
+    hash.add(alignof(bare));
+  }
+}
+
+/// What the two sides compare before a call runs: the mangled R(A...), and the layout of raw types among them, which
+/// the name does not tell.
+template <class R, class... A>
+wire::hash128 signature_hash(std::type_identity<R(A...)>) {
+  fnv128 hash;
+  hash.add(typeid(R(A...)).name());
+  if constexpr (!std::is_void_v<R>) add_layout<R>(hash);
+  (add_layout<A>(hash), ...);
+  return hash.bytes();
+}
+
+}  // namespace rh::detail

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/async/sync_wait.hpp>
+#include <runhouse/async/task.hpp>
+#include <runhouse/cluster/cluster.hpp>
+#include <runhouse/cluster/local_backend.hpp>
+#include <runhouse/cluster/program_options.hpp>
+#include <runhouse/cluster/interrupt.hpp>
+#include <runhouse/core/error.hpp>
+#include <runhouse/worker/serve.hpp>
+
+#include <concepts>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+namespace rh {
+
+/// Must be the first thing that main() does, unless it calls rh::main. In a process that was started as a worker it
+/// serves, and does not return; in any other it returns at once, and rh::local() and rh::connect() may be used.
+inline void serve_if_asked(int argc, char** argv);
+
+/// The whole of main(): runs `program` as the root task on this thread and returns its exit code.
+///
+///     int main(int argc, char** argv) { return rh::main(argc, argv, program); }
+///
+/// `program` is a function that gives a task<> (exit code 0) or task<int>, and takes nothing, or argc and argv, or an
+/// rh::cluster: the one named by `--cluster NAME`, which is taken out of argv, or else by RUNHOUSE_CLUSTER, or else
+/// local. An exception that leaves it is printed, and the exit code is 1. Ctrl-C cancels it; a second one ends the
+/// process.
+template <class Program>
+int main(int argc, char** argv, Program program);
+
+// ---- implementation
+
+inline void serve_if_asked(int, char**) {
+  detail::serve_as_worker_if_asked();
+  detail::backend::install(detail::local_backend::instance());
+}
+
+template <class Program>
+int main(int argc, char** argv, Program program) {
+  serve_if_asked(argc, argv);
+  try {
+    detail::interrupt_on_signals interrupted;
+    auto root = [&] {
+      if constexpr (std::is_invocable_v<Program&, cluster>) {
+        const std::string name = detail::take_cluster_option(argc, argv);
+        return std::invoke(program, connect(name).get());
+      } else if constexpr (std::is_invocable_v<Program&, int, char**>) {
+        return std::invoke(program, argc, argv);
+      } else {
+        static_assert(std::is_invocable_v<Program&>,
+                      "runhouse: the program given to rh::main takes nothing, an rh::cluster, or int and char**");
+        return std::invoke(program);
+      }
+    }();
+    if constexpr (std::is_same_v<decltype(root), task<int>>) {
+      return sync_wait(std::move(root), interrupted.token());
+    } else {
+      static_assert(std::is_same_v<decltype(root), task<>>,
+                    "runhouse: the program given to rh::main is a coroutine that gives rh::task<> or rh::task<int>");
+      sync_wait(std::move(root), interrupted.token());
+      return 0;
+    }
+  } catch (const std::exception& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "program", e.what());
+  } catch (...) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s: ended by an exception that is no std::exception\n", argc > 0 ? argv[0] : "program");
+  }
+  return 1;
+}
+
+}  // namespace rh

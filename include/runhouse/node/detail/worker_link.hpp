@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/function/program_objects.hpp>
+#include <runhouse/node/worker_link.hpp>
+
+#include <algorithm>
+#include <csignal>
+
+namespace rh::detail {
+
+inline worker_link::worker_link(runtime& r, owner& o, worker_process process)
+    : runtime_(r),
+      owner_(&o),
+      process_(std::move(process)),
+      calls_events_(r.io(), process_.calls.get()),
+      exit_events_(r.io(), process_.process.pidfd()),
+      out_events_(r.io(), process_.out.get()),
+      err_events_(r.io(), process_.err.get()),
+      deadline_(r.io()),
+      kill_timer_(r.io()),
+      out_lines_(process_.mark_token),
+      err_lines_(process_.mark_token) {}
+
+inline void worker_link::start() {
+  watch_calls();
+  watch_pipe(out_events_);
+  watch_pipe(err_events_);
+  watch_exit();
+  deadline_.expires_after(limits::worker_handshake);
+  deadline_.async_wait([self = shared_from_this()](std::error_code error) {
+    if (!error && !self->ready_) self->lost("did not say hello within 30 s");
+  });
+  wire::hello h;
+  h.pid = static_cast<std::uint32_t>(::getpid());
+  h.program = program_files();
+  h.host = os::host_name();
+  wire::append_frame(out_, {wire::frame_type::hello, 0, 0, 0}, encode(h));
+  flush();
+}
+
+inline void worker_link::watch_exit() {
+  exit_events_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code error) {
+    if (!error && !self->ended_) self->exited();
+  });
+}
+
+inline void worker_link::abandon() noexcept {
+  if (ended_) return;
+  ended_ = true;
+  process_.process.signal_group(SIGKILL);
+  // Descriptors belong to process_: Asio only lets go of them.
+  for (auto* events : {&calls_events_, &exit_events_, &out_events_, &err_events_}) {
+    if (events->is_open()) events->release();
+  }
+  deadline_.cancel();
+  kill_timer_.cancel();
+  static_cast<void>(process_.process.try_wait());
+}
+
+inline void worker_link::send(call_ptr call) {
+  const std::uint32_t number = ++last_number_;
+  std::uint64_t bytes = 0;
+  for (const auto& argument : call->arguments) bytes += argument->size_bytes();
+  messages_.emplace_back(call->head, number, call->arguments);
+  calls_.push_back({number, std::move(call), bytes, {}});
+  bytes_ahead_ += bytes;
+  if (!std::exchange(dirty_, true)) runtime_.flush_later(*this);
+}
+
+inline std::vector<call_ptr> worker_link::take_back() {
+  const std::uint32_t started = process_.gate->revoke(last_number_);
+  std::vector<call_ptr> back;
+  while (!calls_.empty() && wire::start_gate::is_after(calls_.back().number, started)) {
+    bytes_ahead_ -= calls_.back().bytes;
+    back.push_back(std::move(calls_.back().call));
+    calls_.pop_back();
+  }
+  std::reverse(back.begin(), back.end());
+  // What has not left at all need not leave. The first message may be under way, so it must be ended.
+  while (messages_.size() > 1) messages_.pop_back();
+  return back;
+}
+
+inline bool worker_link::has(const call_state& call) const noexcept {
+  return std::any_of(calls_.begin(), calls_.end(), [&](const sent_call& s) { return s.call.get() == &call; });
+}
+
+inline bool worker_link::has_begun(const call_state& call) const noexcept {
+  const std::uint32_t started = process_.gate->started();
+  return std::any_of(calls_.begin(), calls_.end(), [&](const sent_call& s) {
+    return s.call.get() == &call && !wire::start_gate::is_after(s.number, started);
+  });
+}
+
+inline void worker_link::cancel_running(call_state& call) {
+  for (const sent_call& s : calls_) {
+    if (s.call.get() != &call) continue;
+    control(wire::frame_type::cancel, s.number, {});
+    escalate(s.number, SIGTERM, limits::cancel_term);
+  }
+}
+
+inline void worker_link::escalate(std::uint32_t number, int signal, std::chrono::seconds after) {
+  kill_timer_.expires_after(after);
+  kill_timer_.async_wait([self = shared_from_this(), number, signal](std::error_code error) {
+    if (error || self->ended_ || self->calls_.empty() || self->calls_.front().number != number) return;
+    self->process_.process.signal_group(signal);
+    if (signal == SIGTERM) self->escalate(number, SIGKILL, limits::cancel_kill - limits::cancel_term);
+  });
+}
+
+inline void worker_link::control(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload) {
+  std::vector<std::byte> frame;
+  wire::append_frame(frame, {type, 0, 0, stream}, payload);
+  // A worker that lets some thousand of these small frames lie is stuck, and silence is then noticed otherwise.
+  const auto sent = os::send(process_.control.get(), frame, os::blocking::no);
+  if (sent.how != os::transfer::some || sent.bytes != frame.size()) lost("does not read its control socket");
+}
+
+inline void worker_link::watch_calls() {
+  calls_events_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code error) {
+    if (error || self->ended_) return;
+    self->read_calls();
+    if (!self->lost_ && !self->ended_) self->watch_calls();
+  });
+}
+
+inline void worker_link::watch_pipe(asio::posix::stream_descriptor& pipe) {
+  pipe.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), &pipe](std::error_code error) {
+    if (error || self->ended_) return;
+    const bool is_error = &pipe == &self->err_events_;
+    auto& lines = is_error ? self->err_lines_ : self->out_lines_;
+    auto& marked = is_error ? self->err_marked_ : self->out_marked_;
+    // At its end a pipe stays readable for ever: no more of it.
+    if (!self->read_pipe(pipe.native_handle(), lines, marked, is_error)) return;
+    self->watch_pipe(pipe);
+  });
+}
+
+inline bool worker_link::poll() noexcept { return !calls_.empty() && !ended_ && read_calls(); }
+
+/// Reads and delivers what is there; true if there was something.
+inline bool worker_link::read_calls() noexcept {
+  bool any = false;
+  try {
+    while (!lost_ && !ended_) {
+      const auto room = in_.room();
+      const auto got = os::receive(process_.calls.get(), room, os::blocking::no);
+      if (got.how == os::transfer::would_block) return any;
+      if (got.how == os::transfer::closed) {
+        lost("closed its connection");
+        return true;
+      }
+      any = true;
+      in_.received(got.bytes);
+      for (;;) {
+        const auto next = in_.next();
+        if (!next && next.code() == errc::truncated) break;
+        if (!next || !serve_frame(*next)) {
+          lost("sent something that the protocol does not allow");
+          return true;
+        }
+      }
+      if (got.bytes < room.size()) return any;
+    }
+  } catch (const std::exception& e) {
+    lost(std::string("could not be served: ") + e.what());
+  }
+  return any;
+}
+
+inline bool worker_link::serve_frame(const wire::frame& in) {
+  const auto number = static_cast<std::uint32_t>(in.header.stream);
+  switch (in.header.type) {
+    case wire::frame_type::hello: {
+      const auto h = wire::decode_hello(in.payload);
+      if (!h || ready_) return false;
+      if (h->program != program_files()) {
+        lost("has loaded other files than this program: one of its shared objects was replaced while it ran; start it again");
+        return true;
+      }
+      ready_ = true;
+      deadline_.cancel();
+      owner_->worker_changed(*this);
+      return true;
+    }
+    case wire::frame_type::outcome: {
+      if (partial_ || calls_.empty() || calls_.front().number != number) return false;
+      wire::incoming_message<wire::outcome_head> message;
+      const auto whole = message.begin(in.header, in.payload);
+      if (!whole) return false;
+      grant_credit(number, in.payload.size());
+      if (*whole) return end_message(message, number);
+      partial_.emplace(number, std::move(message));
+      return true;
+    }
+    case wire::frame_type::data: {
+      if (!partial_ || partial_->first != number) return false;
+      const auto whole = partial_->second.add(in.header, in.payload);
+      if (!whole) return false;
+      grant_credit(number, in.payload.size());
+      if (!*whole) return true;
+      auto message = std::move(partial_->second);
+      partial_.reset();
+      return end_message(message, number);
+    }
+    default: return static_cast<std::uint8_t>(in.header.type) >= 0x80;
+  }
+}
+
+inline void worker_link::grant_credit(std::uint64_t stream, std::size_t bytes) {
+  uncredited_ += bytes;
+  if (uncredited_ < limits::stream_credit_bytes / 2) return;
+  std::vector<std::byte> amount;
+  wire::byte_writer(amount).put(std::exchange(uncredited_, 0));
+  control(wire::frame_type::credit, stream, amount);
+}
+
+inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t) {
+  uncredited_ = 0;
+  if (message.head().output_waiting) read_output();
+  wire::outcome_head head = message.head();
+  finish_front(std::move(head), std::move(message).take_body());
+  return true;
+}
+
+inline void worker_link::finish_front(wire::outcome_head head, wire::buffer body) {
+  const auto rest = [&](bool is_error) {
+    return [this, is_error](std::string_view text) { line(calls_.front().number - 1, is_error, text); };
+  };
+  // A line that the call left open ends with it; if its mark was read, what is open is already the next call's.
+  const std::uint32_t number = calls_.front().number;
+  if (wire::start_gate::is_after(number, out_marked_)) out_lines_.finish(rest(false));
+  if (wire::start_gate::is_after(number, err_marked_)) err_lines_.finish(rest(true));
+  sent_call done = std::move(calls_.front());
+  calls_.pop_front();
+  bytes_ahead_ -= done.bytes;
+  call_outcome outcome;
+  outcome.reached = head.kind == wire::outcome_kind::error ? stage::not_started : stage::ran;
+  if (head.kind != wire::outcome_kind::value) outcome.output = std::move(done.last_output);
+  outcome.head = std::move(head);
+  outcome.body = std::move(body);
+  done.call->finish(std::move(outcome));
+  owner_->worker_changed(*this);
+}
+
+inline void worker_link::read_output() noexcept {
+  read_pipe(process_.out.get(), out_lines_, out_marked_, false);
+  read_pipe(process_.err.get(), err_lines_, err_marked_, true);
+}
+
+/// False at the end of the pipe.
+inline bool worker_link::read_pipe(int fd, call_output& lines, std::uint32_t& marked, bool is_error) {
+  std::array<char, 16 * 1024> block;
+  for (;;) {
+    const auto got = os::read_some(fd, std::as_writable_bytes(std::span(block)));
+    if (got.how != os::transfer::some) return got.how != os::transfer::closed;
+    lines.feed(
+        std::string_view(block.data(), got.bytes), [&](std::string_view text) { line(marked, is_error, text); },
+        [&](std::uint64_t number) { marked = static_cast<std::uint32_t>(number); });
+    if (got.bytes < block.size()) return true;
+  }
+}
+
+/// A line of the first call after `marked` that this worker has not ended.
+inline void worker_link::line(std::uint32_t marked, bool is_error, std::string_view text) {
+  const auto keep = [&](std::string& last) {
+    last.append(text).push_back('\n');
+    if (last.size() > limits::last_output_bytes) last.erase(0, last.size() - limits::last_output_bytes);
+  };
+  for (sent_call& s : calls_) {
+    if (!wire::start_gate::is_after(s.number, marked)) continue;
+    keep(s.last_output);
+    owner_->printed(s.call.get(), is_error, text);
+    return;
+  }
+  keep(last_output_);
+  owner_->printed(nullptr, is_error, text);
+}
+
+inline void worker_link::flush() noexcept {
+  dirty_ = false;
+  while (!lost_ && !ended_ && !write_blocked_) {
+    try {
+      while (!messages_.empty() && out_.size() - out_sent_ < limits::chunk_bytes) {
+        messages_.front().append_next(out_);
+        if (messages_.front().done()) messages_.pop_front();
+      }
+    } catch (const std::exception& e) {
+      return lost(std::string("could not be written to: ") + e.what());
+    }
+    if (out_sent_ == out_.size()) {
+      out_.clear();
+      out_sent_ = 0;
+      return;
+    }
+    const auto sent = os::send(process_.calls.get(), std::span(out_).subspan(out_sent_), os::blocking::no);
+    ++writes_;
+    if (sent.how == os::transfer::would_block) return watch_writable();
+    if (sent.how == os::transfer::closed) return lost("closed its connection");
+    out_sent_ += sent.bytes;
+    if (out_sent_ > 4 * limits::chunk_bytes) {
+      out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(out_sent_));
+      out_sent_ = 0;
+    }
+  }
+}
+
+inline void worker_link::watch_writable() {
+  write_blocked_ = true;
+  calls_events_.async_wait(asio::posix::stream_descriptor::wait_write, [self = shared_from_this()](std::error_code error) {
+    self->write_blocked_ = false;
+    if (!error && !self->ended_) self->flush();
+  });
+}
+
+/// It is of no more use: ends it; the rest follows when it has ended.
+inline void worker_link::lost(std::string why) noexcept {
+  if (lost_ || ended_) return;
+  lost_ = true;
+  why_lost_ = std::move(why);
+  process_.process.signal_group(SIGKILL);
+}
+
+inline void worker_link::exited() noexcept {
+  // Its group may still hold what its functions have started; as long as it is not reaped, the group is its.
+  process_.process.signal_group(SIGKILL);
+  const auto status = process_.process.try_wait();
+  if (!status) return watch_exit();
+  // What it had answered and printed before counts.
+  const bool was_lost = lost_;
+  if (!was_lost) read_calls();
+  read_output();
+  std::string why = status->text();
+  if (was_lost) why = why_lost_;
+  if (status->kind == os::exit_status::how::exited) why += ": the function, or something that it called, called exit";
+  ended_ = true;
+  for (auto* events : {&calls_events_, &exit_events_, &out_events_, &err_events_}) {
+    if (events->is_open()) events->release();
+  }
+  deadline_.cancel();
+  kill_timer_.cancel();
+
+  const std::uint32_t started = process_.gate->started();
+  std::vector<call_ptr> not_started;
+  while (!calls_.empty() && wire::start_gate::is_after(calls_.back().number, started)) {
+    not_started.push_back(std::move(calls_.back().call));
+    calls_.pop_back();
+  }
+  std::reverse(not_started.begin(), not_started.end());
+  fail_running(why);
+  if (!ready_ && !last_output_.empty()) why += "; it printed: " + last_output_;
+  owner_->worker_ended(*this, std::move(not_started), why);
+}
+
+inline void worker_link::fail_running(const std::string& why) {
+  while (!calls_.empty()) {
+    sent_call running = std::move(calls_.front());
+    calls_.pop_front();
+    call_outcome outcome;
+    outcome.head.kind = wire::outcome_kind::error;
+    const bool cancelled = running.call->cancel_requested();
+    outcome.head.code = static_cast<std::uint32_t>(cancelled ? errc::cancelled : errc::worker_died);
+    outcome.head.what = "the worker (pid " + std::to_string(pid()) + ") " + why;
+    outcome.reached = stage::may_have_run;
+    outcome.output = std::move(running.last_output);
+    running.call->finish(std::move(outcome));
+  }
+}
+
+}  // namespace rh::detail

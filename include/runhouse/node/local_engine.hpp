@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/async/runtime.hpp>
+#include <runhouse/node/engine.hpp>
+#include <runhouse/node/worker_link.hpp>
+#include <runhouse/os/system.hpp>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// Shows one line that a call printed: its function's mangled name (null: no call of ours), whether it came from
+/// stderr, and the line. On the strand.
+using output_sink = std::function<void(const char* function, bool is_error, std::string_view line)>;
+
+/// Runs calls in worker processes of this program on this machine. On the strand.
+///
+/// Calls wait in one queue. A worker that is busy gets some of them ahead, so that it never waits for the node; what it
+/// has not begun is taken back as soon as another worker has nothing to do, so that sending ahead never delays a call.
+class local_engine final : public worker_link::owner, public flushable {
+ public:
+  local_engine(runtime& r, unsigned workers, output_sink sink)
+      : runtime_(r), max_workers_(std::max(1u, workers)), sink_(std::move(sink)) {}
+  local_engine(const local_engine&) = delete;
+  local_engine& operator=(const local_engine&) = delete;
+  /// Ends its workers at once.
+  ~local_engine();
+
+  void submit(call_ptr call) noexcept;
+  void cancel(call_state& call) noexcept;
+  engine_resources resources() const noexcept { return {os::usable_cpus(), max_workers_}; }
+
+ private:
+  void worker_changed(worker_link&) noexcept override { schedule_later(); }
+  void worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept override;
+  void printed(const call_state* call, bool is_error, std::string_view line) noexcept override {
+    sink_(call != nullptr ? call->function_name : nullptr, is_error, line);
+  }
+  void flush() noexcept override;
+
+  void schedule_later();
+  void start_workers();
+  void hand_out();
+  void rebalance();
+  void choose_pollers();
+  worker_link* least_loaded() noexcept;
+  static void refuse(call_state& call, errc code, std::string what);
+
+  runtime& runtime_;
+  unsigned max_workers_;
+  output_sink sink_;
+  std::deque<call_ptr> queue_;
+  std::vector<std::shared_ptr<worker_link>> workers_;
+  bool scheduled_ = false;
+};
+static_assert(engine<local_engine>);
+
+// ---- implementation
+
+inline local_engine::~local_engine() {
+  for (const auto& w : workers_) w->abandon();
+  runtime_.forget(*this);
+  for (const auto& w : workers_) runtime_.forget(*w);
+  workers_.clear();
+  choose_pollers();
+  for (const call_ptr& call : queue_) refuse(*call, errc::cancelled, "its cluster was closed");
+}
+
+inline void local_engine::submit(call_ptr call) noexcept {
+  queue_.push_back(std::move(call));
+  schedule_later();
+}
+
+inline void local_engine::schedule_later() {
+  if (!std::exchange(scheduled_, true)) runtime_.flush_later(*this);
+}
+
+inline void local_engine::flush() noexcept {
+  scheduled_ = false;
+  hand_out();
+  start_workers();
+  rebalance();
+}
+
+inline worker_link* local_engine::least_loaded() noexcept {
+  worker_link* least = nullptr;
+  for (const auto& w : workers_) {
+    if (w->is_ready() && w->has_room() && (least == nullptr || w->in_flight() < least->in_flight())) least = w.get();
+  }
+  return least;
+}
+
+inline void local_engine::hand_out() {
+  while (!queue_.empty()) {
+    worker_link* w = least_loaded();
+    if (w == nullptr) return;
+    // A worker that runs well stocked is refilled when half is used up, so that calls leave in batches.
+    if (w->in_flight() > limits::prefetch_calls / 2 && !w->is_filling()) return;
+    w->send(std::exchange(queue_.front(), {}));
+    queue_.pop_front();
+  }
+}
+
+/// More workers while there are calls that no worker could begin at once.
+inline void local_engine::start_workers() {
+  std::size_t waiting = queue_.size();
+  std::size_t starting = 0;
+  for (const auto& w : workers_) {
+    if (!w->is_ready()) {
+      ++starting;
+    } else if (w->in_flight() > 1) {
+      waiting += w->in_flight() - 1;
+    }
+  }
+  while (waiting > starting && workers_.size() < max_workers_) {
+    try {
+      auto w = std::make_shared<worker_link>(runtime_, *this, start_worker());
+      w->start();
+      workers_.push_back(std::move(w));
+      ++starting;
+    } catch (const std::exception& e) {
+      if (!workers_.empty()) break;  // fewer than wanted, but the work goes on
+      for (const call_ptr& call : std::exchange(queue_, {})) {
+        refuse(*call, errc::worker_not_started, std::string("a worker could not be started: ") + e.what());
+      }
+    }
+    choose_pollers();
+  }
+}
+
+/// Takes calls from a busy worker that it has not begun, if another has nothing to do.
+inline void local_engine::rebalance() {
+  if (!queue_.empty()) return;
+  const bool idle = std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return w->is_ready() && w->in_flight() == 0; });
+  if (!idle) return;
+  const auto busiest = std::max_element(workers_.begin(), workers_.end(),
+                                        [](const auto& a, const auto& b) { return a->in_flight() < b->in_flight(); });
+  if ((*busiest)->in_flight() < 2) return;
+  auto back = (*busiest)->take_back();
+  queue_.insert(queue_.end(), std::make_move_iterator(back.begin()), std::make_move_iterator(back.end()));
+  hand_out();
+}
+
+/// Spinning pays only where each worker and the spinning thread have a core of their own.
+inline void local_engine::choose_pollers() {
+  std::vector<poller*> pollers;
+  if (workers_.size() < os::usable_cpus()) {
+    for (const auto& w : workers_) pollers.push_back(w.get());
+  }
+  runtime_.set_pollers(std::move(pollers));
+}
+
+inline void local_engine::worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept {
+  const bool was_ready = w.was_ready();
+  const auto place = std::find_if(workers_.begin(), workers_.end(), [&](const auto& other) { return other.get() == &w; });
+  const std::shared_ptr<worker_link> keep = *place;
+  runtime_.forget(w);
+  workers_.erase(place);
+  choose_pollers();
+  queue_.insert(queue_.begin(), std::make_move_iterator(not_started.begin()), std::make_move_iterator(not_started.end()));
+  if (!was_ready && workers_.empty()) {
+    // Another would most likely end the same way.
+    for (const call_ptr& call : std::exchange(queue_, {})) {
+      refuse(*call, errc::worker_not_started, "a worker ended before it could serve: it " + why);
+    }
+  }
+  schedule_later();
+}
+
+inline void local_engine::cancel(call_state& call) noexcept {
+  const auto is_it = [&](const call_ptr& other) { return other.get() == &call; };
+  const call_ptr hold(&call);
+  const auto drop = [&] {
+    const auto queued = std::find_if(queue_.begin(), queue_.end(), is_it);
+    if (queued == queue_.end()) return false;
+    queue_.erase(queued);
+    refuse(call, errc::cancelled, "it was cancelled before it began");
+    return true;
+  };
+  if (drop()) return;
+  for (const auto& w : workers_) {
+    if (!w->has(call)) continue;
+    auto back = w->take_back();
+    queue_.insert(queue_.begin(), std::make_move_iterator(back.begin()), std::make_move_iterator(back.end()));
+    schedule_later();
+    if (!drop()) w->cancel_running(call);
+    return;
+  }
+}
+
+inline void local_engine::refuse(call_state& call, errc code, std::string what) {
+  call_outcome outcome;
+  outcome.head.kind = wire::outcome_kind::error;
+  outcome.head.code = static_cast<std::uint32_t>(code);
+  outcome.head.what = std::move(what);
+  call.finish(std::move(outcome));
+}
+
+}  // namespace rh::detail

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/async/runtime.hpp>
+#include <runhouse/node/local_engine.hpp>
+#include <runhouse/rpc/session.hpp>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace rh::detail {
+
+/// A node inside the program itself: calls are handed over in memory, and all ends with the program.
+class local_session final : public session {
+ public:
+  local_session(unsigned workers, output_sink sink)
+      : runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink))) {}
+  local_session(const local_session&) = delete;
+  local_session& operator=(const local_session&) = delete;
+  /// Its engine ends on the strand, to which it belongs.
+  ~local_session() { runtime_.defer(*engine_.release()); }
+
+  void begin(call_ptr call) noexcept override { engine_->engine.submit(std::move(call)); }
+  void cancel(call_state& call) noexcept override { engine_->engine.cancel(call); }
+  void defer(strand_work& work) noexcept override { runtime_.defer(work); }
+  const std::string& host() const noexcept override { return host_; }
+  unsigned workers() const noexcept { return engine_->engine.resources().workers; }
+
+ private:
+  /// Deferred once, to be destroyed.
+  struct engine_on_strand final : strand_work {
+    engine_on_strand(runtime& r, unsigned workers, output_sink sink) : engine(r, workers, std::move(sink)) {}
+    void run() noexcept override { delete this; }
+    local_engine engine;
+  };
+  runtime& runtime_;
+  std::unique_ptr<engine_on_strand> engine_;
+  std::string host_ = "local";
+};
+
+}  // namespace rh::detail

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/async/runtime.hpp>
+#include <runhouse/function/pretty_name.hpp>
+#include <runhouse/node/call_output.hpp>
+#include <runhouse/node/worker_process.hpp>
+#include <runhouse/os/socket.hpp>
+#include <runhouse/rpc/call_state.hpp>
+#include <runhouse/wire/frame_buffer.hpp>
+#include <runhouse/wire/message_stream.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// One worker as its node sees it: calls go out, outcomes and output come in, and its end is noticed. On the strand.
+class worker_link final : public poller, public flushable, public std::enable_shared_from_this<worker_link> {
+ public:
+  /// Who gives it calls.
+  class owner {
+   public:
+    /// It has said hello, or has room for more calls.
+    virtual void worker_changed(worker_link& w) noexcept = 0;
+    /// It is gone; `not_started` are calls that it had and did not begin. `why` says how it ended, in words;
+    /// `ready` whether it had said hello.
+    virtual void worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept = 0;
+    /// A line that a call printed.
+    virtual void printed(const call_state* call, bool is_error, std::string_view line) noexcept = 0;
+
+   protected:
+    ~owner() = default;
+  };
+
+  worker_link(runtime& r, owner& o, worker_process process);
+  /// Begins to watch it. Precondition: held by a shared_ptr.
+  void start();
+  /// Ends it at once and forgets it; its calls are given back to nobody.
+  void abandon() noexcept;
+
+  bool is_ready() const noexcept { return ready_ && !lost_ && !ended_; }
+  bool was_ready() const noexcept { return ready_; }
+  /// True while calls are being gathered that leave at the next flush.
+  bool is_filling() const noexcept { return dirty_; }
+  std::size_t in_flight() const noexcept { return calls_.size(); }
+  /// Whether one more call should be sent ahead to it.
+  bool has_room() const noexcept {
+    return calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
+  }
+  pid_t pid() const noexcept { return process_.process.pid(); }
+  std::uint64_t writes() const noexcept { return writes_; }
+
+  /// Gives it a call; it leaves at the next flush. Precondition: is_ready().
+  void send(call_ptr call);
+  /// Takes back all that it has not begun.
+  std::vector<call_ptr> take_back();
+  /// Ends one of its calls that has begun: asks, then SIGTERM, then SIGKILL.
+  void cancel_running(call_state& call);
+  bool has_begun(const call_state& call) const noexcept;
+  bool has(const call_state& call) const noexcept;
+
+  bool poll() noexcept override;
+  void flush() noexcept override;
+
+ private:
+  struct sent_call {
+    std::uint32_t number;
+    call_ptr call;
+    std::uint64_t bytes;
+    std::string last_output;
+  };
+
+  bool read_calls() noexcept;
+  bool serve_frame(const wire::frame& in);
+  bool end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t number);
+  void finish_front(wire::outcome_head head, wire::buffer body);
+  void grant_credit(std::uint64_t stream, std::size_t bytes);
+  void read_output() noexcept;
+  bool read_pipe(int fd, call_output& lines, std::uint32_t& marked, bool is_error);
+  void line(std::uint32_t marked, bool is_error, std::string_view text);
+  void lost(std::string why) noexcept;
+  void watch_exit();
+  void exited() noexcept;
+  void fail_running(const std::string& why);
+  void watch_calls();
+  void watch_pipe(asio::posix::stream_descriptor& pipe);
+  void watch_writable();
+  void control(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload);
+  void escalate(std::uint32_t number, int signal, std::chrono::seconds after);
+
+  runtime& runtime_;
+  owner* owner_;
+  worker_process process_;
+  asio::posix::stream_descriptor calls_events_;
+  asio::posix::stream_descriptor exit_events_;
+  asio::posix::stream_descriptor out_events_;
+  asio::posix::stream_descriptor err_events_;
+  asio::steady_timer deadline_;
+  asio::steady_timer kill_timer_;
+
+  wire::frame_buffer in_;
+  std::optional<std::pair<std::uint32_t, wire::incoming_message<wire::outcome_head>>> partial_;
+  std::uint64_t uncredited_ = 0;
+  std::vector<std::byte> out_;
+  std::size_t out_sent_ = 0;
+  std::deque<wire::outgoing_message> messages_;
+  std::deque<sent_call> calls_;
+  std::uint64_t bytes_ahead_ = 0;
+  std::uint32_t last_number_ = 0;
+  std::uint64_t writes_ = 0;
+  call_output out_lines_;
+  call_output err_lines_;
+  std::uint32_t out_marked_ = 0;
+  std::uint32_t err_marked_ = 0;
+  std::string last_output_;
+  std::string why_lost_;
+  bool ready_ = false;
+  bool dirty_ = false;
+  bool write_blocked_ = false;
+  bool lost_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace rh::detail
+
+#include <runhouse/node/detail/worker_link.hpp>

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/os/process.hpp>
+#include <runhouse/os/shared_page.hpp>
+#include <runhouse/os/socket.hpp>
+#include <runhouse/os/system.hpp>
+#include <runhouse/wire/start_gate.hpp>
+
+#include <array>
+#include <fcntl.h>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// A worker that was started, and the node's ends of everything that it was given.
+/// Source: wire/protocol.md, section 7.
+struct worker_process {
+  os::process process;
+  os::unique_fd calls;
+  os::unique_fd control;
+  os::unique_fd out;
+  os::unique_fd err;
+  os::shared_page<wire::start_gate> gate;
+  std::string mark_token;
+};
+
+/// Starts this program's own executable as a worker. From /proc/self/exe and not from its path, which a relink may
+/// have replaced. Errors: std::system_error.
+inline worker_process start_worker() {
+  worker_process w;
+  auto [calls, their_calls] = os::socket_pair();
+  auto [control, their_control] = os::socket_pair();
+  auto [out, their_out] = os::make_pipe();
+  auto [err, their_err] = os::make_pipe();
+  auto [gate, gate_fd] = os::shared_page<wire::start_gate>::make();
+  const os::unique_fd nothing = os::checked(::open("/dev/null", O_RDONLY | O_CLOEXEC), "opening /dev/null");
+  for (const int fd : {calls.get(), control.get(), out.get(), err.get()}) os::set_nonblocking(fd);
+
+  std::random_device random;
+  w.mark_token = "\x1e";  // the token only has to be something that no function prints
+  for (int i = 0; i < 3; ++i) w.mark_token += std::to_string(random());
+  w.mark_token += ":";
+
+  os::spawn_request request;
+  request.path = "/proc/self/exe";
+  request.arguments = {"runhouse-worker"};
+  for (char** variable = os::environment(); *variable != nullptr; ++variable) {
+    if (!std::string_view(*variable).starts_with("RUNHOUSE_")) request.environment.emplace_back(*variable);
+  }
+  request.environment.push_back("RUNHOUSE_WORKER=" + w.mark_token);
+  request.descriptors = {nothing.get(), their_out.get(), their_err.get(), their_calls.get(), their_control.get(), gate_fd.get()};
+  w.process = os::spawn(request);
+  w.calls = std::move(calls);
+  w.control = std::move(control);
+  w.out = std::move(out);
+  w.err = std::move(err);
+  w.gate = std::move(gate);
+  return w;
+}
+
+}  // namespace rh::detail

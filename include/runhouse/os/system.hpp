@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/os/fd.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <sched.h>
+#include <string>
+#include <unistd.h>
+
+namespace rh::os {
+
+/// CPUs that this process may use: the affinity mask, and the quota of its cgroup rounded up.
+inline unsigned usable_cpus() noexcept {
+  unsigned count = 1;
+  cpu_set_t mask;
+  if (::sched_getaffinity(0, sizeof mask, &mask) == 0) count = static_cast<unsigned>(CPU_COUNT(&mask));
+  const auto quota = [](const char* path, const char* format, double& used, double& period) {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path, "re"), &std::fclose);
+    return file && std::fscanf(file.get(), format, &used, &period) >= 1;
+  };
+  double used = 0;
+  double period = 100000;
+  double ignored = 0;
+  const bool v2 = quota("/sys/fs/cgroup/cpu.max", "%lf %lf", used, period);
+  if (!v2 && quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "%lf", used, ignored)) {
+    quota("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "%lf", period, ignored);
+  }
+  if (used > 0 && period > 0) {
+    count = std::min(count, static_cast<unsigned>((used + period - 1) / period));
+  }
+  return std::max(1u, count);
+}
+
+/// This machine's own name.
+inline std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
+/// The whole environment as NAME=value.
+inline char** environment() noexcept { return ::environ; }
+
+}  // namespace rh::os

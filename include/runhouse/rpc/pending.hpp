@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/core/config.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+namespace rh::detail {
+
+/// A counted reference to a T that counts its own references.
+template <class T>
+class counted {
+ public:
+  counted() noexcept = default;
+  explicit counted(T* object) noexcept : object_(object) {
+    if (object_ != nullptr) object_->add_reference();
+  }
+  counted(const counted& other) noexcept : counted(other.object_) {}
+  counted(counted&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  template <class U>
+    requires std::is_convertible_v<U*, T*>
+  counted(const counted<U>& other) noexcept : counted(other.get()) {}  // NOLINT: as a pointer converts
+  counted& operator=(counted other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~counted() {
+    if (object_ != nullptr) object_->drop_reference();
+  }
+
+  T* operator->() const noexcept { return object_; }
+  T& operator*() const noexcept { return *object_; }
+  T* get() const noexcept { return object_; }
+  explicit operator bool() const noexcept { return object_ != nullptr; }
+
+ private:
+  T* object_ = nullptr;
+};
+
+/// Who is told that something has ended.
+class end_waiter {
+ public:
+  /// Once. On the strand.
+  virtual void ended() noexcept = 0;
+
+ protected:
+  ~end_waiter() = default;
+};
+
+/// Something under way that ends once, and one who waits for it.
+class pending {
+ public:
+  pending() = default;
+  pending(const pending&) = delete;
+  pending& operator=(const pending&) = delete;
+
+  bool has_ended() const noexcept { return waiter_.load(std::memory_order_acquire) == ended_mark(); }
+  /// False if it has ended already, so that nobody will call `w`.
+  bool wait(end_waiter& w) noexcept {
+    end_waiter* nobody = nullptr;
+    return waiter_.compare_exchange_strong(nobody, &w, std::memory_order_acq_rel);
+  }
+  /// True if `w` was withdrawn; false if w.ended() is being, or will be, called.
+  bool withdraw(end_waiter& w) noexcept {
+    end_waiter* mine = &w;
+    return waiter_.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel);
+  }
+  /// Asks for its end; what it gives does not matter any more. Any thread, any number of times.
+  virtual void cancel() noexcept = 0;
+
+ protected:
+  virtual ~pending() = default;
+  /// After the outcome is in place.
+  void end() noexcept {
+    end_waiter* w = waiter_.exchange(ended_mark(), std::memory_order_acq_rel);
+    if (w != nullptr && w != ended_mark()) w->ended();
+  }
+
+ private:
+  template <class T>
+  friend class counted;
+  void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_reference() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+  static end_waiter* ended_mark() noexcept { return reinterpret_cast<end_waiter*>(std::uintptr_t{1}); }
+
+  std::atomic<unsigned> references_{0};
+  std::atomic<end_waiter*> waiter_{nullptr};
+};
+
+}  // namespace rh::detail

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/cluster/cluster.hpp>
+#include <runhouse/function/program_objects.hpp>
+#include <runhouse/function/registration.hpp>
+#include <runhouse/send/argument.hpp>
+#include <runhouse/send/call.hpp>
+#include <runhouse/send/checks.hpp>
+#include <runhouse/send/each.hpp>
+#include <runhouse/send/map.hpp>
+
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace rh {
+
+/// A callable bound to a cluster: calling it runs it there.
+///
+///     auto there = gpu.send<&render>();              // an ordinary function
+///     rh::send shade([](float x) { return x * x; }, gpu);  // a captureless lambda
+///     rh::send filter(gaussian{1.5}, gpu);           // a function object with serialize(): its state travels
+///
+/// Parameters may be T, const T& and T&& of serializable types; std::string_view and std::span<const raw> view the
+/// arguments where they arrive, until the function returns. The result is a value or void.
+///
+/// Arguments are serialized before a call returns, so nothing of the caller's must outlive it.
+/// Executor: any thread may call. Lifetime: keeps its cluster.
+template <class F>
+class send {
+  using check = detail::send_checks<F>;
+  using signature = typename check::signature;
+  static_assert(check::is_free,
+                "runhouse: a member function cannot be sent; send a free function that takes the object, or a function object");
+  static_assert(check::has_signature,
+                "runhouse: the parameter types of a generic lambda, an overloaded operator() or a variadic function are not "
+                "known; send one with definite types");
+  static_assert(check::has_no_captures,
+                "runhouse: a lambda that captures cannot be sent; pass the value as an argument, or make it a struct with "
+                "serialize()");
+  static_assert(check::on_signature::none_dangles,
+                "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
+                "nothing there; take a value, std::string_view or std::span<const T>");
+  static_assert(check::on_signature::parameters_travel,
+                "runhouse: a parameter cannot be serialized; give its type a serialize(), or include the cereal header of "
+                "the standard type, such as <cereal/types/map.hpp>");
+  static_assert(check::on_signature::result_is_value,
+                "runhouse: a function that returns a reference or a pointer cannot be sent; return a value");
+  static_assert(check::on_signature::result_travels,
+                "runhouse: the result cannot be serialized; give its type a serialize(), or include the cereal header of "
+                "the standard type, such as <cereal/types/map.hpp>");
+
+ public:
+  using result_type = typename signature::result;
+
+  send(F f, const cluster& on) : send(on) {
+    if constexpr (detail::carries_state<F>) state_ = std::make_shared<wire::payload>(wire::encode(f));
+  }
+  explicit send(const cluster& on)
+    requires(!detail::carries_state<F>)
+      : session_(on.session()) {}
+
+  /// Runs it there.
+  /// Errors: errc::bad_payload where an argument's own serialize() fails. All else comes out of the await.
+  template <class... A>
+  call<result_type> operator()(A&&... arguments) const {
+    using fits = detail::argument_checks<signature, A...>;
+    static_assert(fits::enough, "runhouse: too few arguments for the function (default arguments do not travel)");
+    static_assert(fits::not_more, "runhouse: too many arguments for the function");
+    static_assert(fits::template fits<1>, "runhouse: argument 1 does not convert to the function's parameter 1");
+    static_assert(fits::template fits<2>, "runhouse: argument 2 does not convert to the function's parameter 2");
+    static_assert(fits::template fits<3>, "runhouse: argument 3 does not convert to the function's parameter 3");
+    static_assert(fits::template fits<4>, "runhouse: argument 4 does not convert to the function's parameter 4");
+    static_assert(fits::template fits<5>, "runhouse: argument 5 does not convert to the function's parameter 5");
+    static_assert(fits::template fits<6>, "runhouse: argument 6 does not convert to the function's parameter 6");
+    static_assert(fits::rest_fits, "runhouse: an argument after the sixth does not convert to the function's parameter");
+    if constexpr (fits::all) {
+      return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...));
+    } else {
+      return {{}, nullptr};
+    }
+  }
+
+  /// Runs it once for each element of the ranges marked rh::each, in parallel over the workers; gives the results in
+  /// the order of the input. Several ranges are zipped; everything else goes to every call. Where nothing is marked,
+  /// a first argument that is a range of the first parameter's type is spread.
+  ///
+  /// Errors: errc::length_mismatch, before anything is sent. At the await, after all have ended, the first error in
+  /// the order of the input.
+  template <class... A>
+  auto map(A&&... arguments) const {
+    using fits = detail::map_checks<signature, A...>;
+    static_assert(fits::has_range,
+                  "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's "
+                  "type first");
+    static_assert(!fits::has_range || fits::enough, "runhouse: too few arguments for the function that map calls");
+    static_assert(!fits::has_range || fits::not_more, "runhouse: too many arguments for the function that map calls");
+    static_assert(!fits::has_range || !fits::enough || !fits::not_more || fits::all,
+                  "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's "
+                  "parameter");
+    if constexpr (fits::all) {
+      return gather(detail::encode_map<signature>(state_, std::forward<A>(arguments)...));
+    } else {
+      return detail::map_call<result_type>({}, nullptr);
+    }
+  }
+
+  /// The same for a range of tuples (or pairs), each the leading arguments of one call; the rest goes to every call.
+  template <class Tuples, class... A>
+  auto starmap(Tuples&& tuples, A&&... rest) const {
+    using fits = detail::starmap_checks<signature, Tuples, A...>;
+    static_assert(fits::has_tuples, "runhouse: starmap needs a range of tuples as its first argument");
+    static_assert(fits::elements_fit,
+                  "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
+    if constexpr (fits::all) {
+      return gather(detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
+    } else {
+      return detail::map_call<result_type>({}, nullptr);
+    }
+  }
+
+ private:
+  explicit send(const cluster& on)
+    requires(detail::carries_state<F>)
+      : session_(on.session()) {}
+
+  detail::call_ptr make(std::vector<wire::shared_payload> arguments) const {
+    static const detail::sent_function function = detail::sent_function::of(detail::registration<F>::get());
+    const detail::call_ptr made(new detail::call_state(session_, function.name));
+    made->head.function = function.id;
+    made->head.signature = function.signature;
+    made->head.parameters.reserve(arguments.size());
+    for (const auto& argument : arguments) made->head.parameters.push_back(wire::shape_of(*argument));
+    made->arguments = std::move(arguments);
+    return made;
+  }
+  call<result_type> start(std::vector<wire::shared_payload> arguments) const {
+    const detail::call_ptr made = make(std::move(arguments));
+    made->start();
+    return {made, &detail::take_one<result_type>};
+  }
+  detail::map_call<result_type> gather(std::vector<std::vector<wire::shared_payload>> rows) const {
+    std::vector<detail::call_ptr> calls;
+    calls.reserve(rows.size());
+    for (auto& row : rows) calls.push_back(make(std::move(row)));
+    const detail::counted<detail::gathered_calls> all(new detail::gathered_calls(std::move(calls)));
+    for (const auto& c : all->calls()) c->start();
+    all->start();
+    if constexpr (std::is_void_v<result_type>) {
+      return {all, &detail::take_all_void};
+    } else {
+      return {all, &detail::take_all<result_type>};
+    }
+  }
+
+  std::shared_ptr<detail::session> session_;
+  wire::shared_payload state_;
+};
+
+template <class F>
+send(F, const cluster&) -> send<F>;
+
+template <auto Function>
+rh::send<fn<Function>> cluster::send() const {
+  return rh::send<fn<Function>>(*this);
+}
+
+}  // namespace rh

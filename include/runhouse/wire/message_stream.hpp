@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/core/limits.hpp>
+#include <runhouse/core/result.hpp>
+#include <runhouse/wire/frame.hpp>
+#include <runhouse/wire/message.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace rh::wire {
+
+using shared_payload = std::shared_ptr<const payload>;
+
+/// A call or an outcome on its way out. Frames are cut from it one at a time, so that others can go between them.
+class outgoing_message {
+ public:
+  /// Errors: errc::payload_too_large if the body is over limits::body_bytes or the head over one frame.
+  outgoing_message(const call_head& head, std::uint64_t stream, std::vector<shared_payload> arguments);
+  outgoing_message(const outcome_head& head, std::uint64_t stream, shared_payload result);
+
+  /// Appends the next frame, with at most `room` bytes of the body, and returns how many it took.
+  /// Precondition: !done().
+  std::size_t append_next(std::vector<std::byte>& out, std::size_t room = limits::chunk_bytes);
+  bool done() const noexcept { return begun_ && left_ == 0; }
+  std::uint64_t body_left() const noexcept { return left_; }
+
+ private:
+  void add(const payload& p, body_layout& layout);
+  void place(std::span<const std::byte> bytes, std::uint64_t at);
+  void check() const;
+
+  frame_type type_;
+  std::uint64_t stream_;
+  std::vector<std::byte> head_;
+  std::vector<shared_payload> owners_;
+  std::vector<std::span<const std::byte>> pieces_;  // of the body, in order, padding among them
+  std::size_t piece_ = 0;
+  std::uint64_t left_ = 0;
+  bool begun_ = false;
+};
+
+/// The far end: frames of one stream put together again.
+template <class Head>
+class incoming_message {
+ public:
+  /// The first frame. Errors: errc::protocol_error; std::bad_alloc where there is no memory for the body.
+  result<bool> begin(const frame_header& header, std::span<const std::byte> in);
+  /// Each data frame after it. Both give true when the message is whole.
+  result<bool> add(const frame_header& header, std::span<const std::byte> in);
+
+  const Head& head() const noexcept { return head_; }
+  const buffer& body() const noexcept { return body_; }
+  buffer take_body() && noexcept { return std::move(body_); }
+
+  /// Payload views into body(), one a shape; `spans` holds their segments.
+  static std::vector<payload_view> views(std::span<const payload_shape> shapes, std::span<const std::byte> body,
+                                         std::vector<std::span<const std::byte>>& spans);
+
+ private:
+  Head head_;
+  buffer body_;
+  std::size_t filled_ = 0;
+};
+
+// ---- implementation
+
+namespace detail {
+inline std::span<const payload_shape> shapes_of(const call_head& head) { return head.parameters; }
+inline std::span<const payload_shape> shapes_of(const outcome_head& head) {
+  if (head.kind != outcome_kind::value) return {};
+  return {&head.result, 1};
+}
+inline result<call_head> decode_head(byte_reader& in, call_head*) { return decode_call(in); }
+inline result<outcome_head> decode_head(byte_reader& in, outcome_head*) { return decode_outcome(in); }
+}  // namespace detail
+
+inline void outgoing_message::place(std::span<const std::byte> bytes, std::uint64_t at) {
+  static constexpr std::array<std::byte, 64> zeros{};
+  if (at > left_) pieces_.push_back(std::span(zeros).first(static_cast<std::size_t>(at - left_)));
+  if (!bytes.empty()) pieces_.push_back(bytes);
+  left_ = at + bytes.size();
+}
+
+inline void outgoing_message::add(const payload& p, body_layout& layout) {
+  place(p.stream, layout.place_stream(p.stream.size()));
+  for (const buffer& segment : p.segments) place(segment.bytes(), layout.place_segment(segment.size()));
+}
+
+inline void outgoing_message::check() const {
+  if (left_ > limits::body_bytes) fail(errc::payload_too_large, "the arguments or result of a call are over 64 GiB; send them in parts");
+  if (head_.size() + header_bytes > limits::frame_bytes) {
+    fail(errc::payload_too_large, "the arguments of a call have too many separate arrays; put them into one");
+  }
+}
+
+inline outgoing_message::outgoing_message(const call_head& head, std::uint64_t stream, std::vector<shared_payload> arguments)
+    : type_(frame_type::call), stream_(stream), owners_(std::move(arguments)) {
+  byte_writer out(head_);
+  encode(head, out);
+  body_layout layout;
+  pieces_.reserve(2 * owners_.size());
+  for (const shared_payload& p : owners_) add(*p, layout);
+  check();
+}
+
+inline outgoing_message::outgoing_message(const outcome_head& head, std::uint64_t stream, shared_payload result)
+    : type_(frame_type::outcome), stream_(stream) {
+  byte_writer out(head_);
+  encode(head, out);
+  if (result) {
+    owners_.push_back(std::move(result));
+    body_layout layout;
+    add(*owners_.front(), layout);
+  }
+  check();
+}
+
+inline std::size_t outgoing_message::append_next(std::vector<std::byte>& out, std::size_t room) {
+  const std::size_t fits = limits::frame_bytes - (begun_ ? 0 : head_.size());
+  const std::size_t take = static_cast<std::size_t>(std::min<std::uint64_t>(left_, std::min(room, fits)));
+  const bool last = take == left_;
+  const std::size_t payload_bytes = take + (begun_ ? 0 : head_.size());
+  const auto header = encode(frame_header{begun_ ? frame_type::data : type_, last ? std::uint8_t{0} : flag_more,
+                                          static_cast<std::uint32_t>(payload_bytes), stream_});
+  out.reserve(out.size() + header.size() + payload_bytes);
+  out.insert(out.end(), header.begin(), header.end());
+  if (!begun_) out.insert(out.end(), head_.begin(), head_.end());
+  begun_ = true;
+  left_ -= take;
+  for (std::size_t open = take; open > 0;) {
+    std::span<const std::byte>& piece = pieces_[piece_];
+    const std::size_t n = std::min(open, piece.size());
+    out.insert(out.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(n));
+    piece = piece.subspan(n);
+    open -= n;
+    if (piece.empty()) ++piece_;
+  }
+  return take;
+}
+
+template <class Head>
+result<bool> incoming_message<Head>::begin(const frame_header& header, std::span<const std::byte> in) {
+  byte_reader read(in);
+  auto head = detail::decode_head(read, static_cast<Head*>(nullptr));
+  if (!head) return head.code();
+  head_ = std::move(*head);
+  const std::uint64_t size = body_bytes(detail::shapes_of(head_));
+  // The pages of a body that never comes are never touched: a lying length costs address space, not memory.
+  body_ = buffer(static_cast<std::size_t>(size));
+  filled_ = 0;
+  return add(header, read.rest());
+}
+
+template <class Head>
+result<bool> incoming_message<Head>::add(const frame_header& header, std::span<const std::byte> in) {
+  if (in.size() > body_.size() - filled_) return errc::protocol_error;
+  if (!in.empty()) std::memcpy(body_.data() + filled_, in.data(), in.size());
+  filled_ += in.size();
+  const bool more = (header.flags & flag_more) != 0;
+  if (more == (filled_ == body_.size())) return errc::protocol_error;
+  return !more;
+}
+
+template <class Head>
+std::vector<payload_view> incoming_message<Head>::views(std::span<const payload_shape> shapes,
+                                                        std::span<const std::byte> body,
+                                                        std::vector<std::span<const std::byte>>& spans) {
+  std::size_t segments = 0;
+  for (const payload_shape& shape : shapes) segments += shape.segment_bytes.size();
+  spans.clear();
+  spans.reserve(segments);
+  std::vector<payload_view> views;
+  views.reserve(shapes.size());
+  body_layout layout;
+  for (const payload_shape& shape : shapes) {
+    const auto part = [&](std::uint64_t at, std::uint64_t size) {
+      return body.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(size));
+    };
+    const std::uint64_t at = layout.place_stream(shape.stream_bytes);
+    payload_view v{shape.stream_bytes == 0 ? std::span<const std::byte>() : part(at, shape.stream_bytes), {}};
+    const std::size_t first = spans.size();
+    for (const std::uint64_t size : shape.segment_bytes) spans.push_back(part(layout.place_segment(size), size));
+    v.segments = std::span(spans).subspan(first);
+    views.push_back(v);
+  }
+  return views;
+}
+
+}  // namespace rh::wire
