@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/runtime.hpp>
 #include <runhouse/async/sync_wait.hpp>
 #include <runhouse/async/task.hpp>
 #include <runhouse/cluster/cluster.hpp>
@@ -38,6 +39,7 @@ int main(int argc, char** argv, Program program);
 
 inline void serve_if_asked(int, char**) {
   detail::serve_as_worker_if_asked();
+  detail::runtime::use();
   detail::backend::install(detail::local_backend::instance());
 }
 

@@ -7,14 +7,17 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <mutex>
 
 namespace rh::detail {
 
-/// The driver of this process once it has a runtime (async/runtime.hpp installs it), else null.
-inline std::atomic<driver*>& process_driver() {
-  static std::atomic<driver*> installed{nullptr};
-  return installed;
+/// Gives the driver of this process, made on first use: the runtime (async/runtime.hpp), once main() has said that this
+/// program has one. Null until then.
+using driver_source = driver& (*)();
+inline std::atomic<driver_source>& process_driver() noexcept {
+  static std::atomic<driver_source> source{nullptr};
+  return source;
 }
 
 /// A driver for a process that has no runtime: timers and other threads' posts, no I/O.
@@ -29,7 +32,7 @@ class blocking_driver final : public driver {
 
   void run(run_queue& q, const bool& done) override {
     for (;;) {
-      q.run_ready();
+      q.run_ready(turn);
       if (done) return;
       timers_.expire(now());
       std::unique_lock lock(mutex_);
@@ -43,6 +46,9 @@ class blocking_driver final : public driver {
   }
 
  private:
+  /// Resumptions after which timers are looked at, though more is ready.
+  static constexpr std::size_t turn = 4096;
+
   void notify() noexcept {
     { const std::lock_guard lock(mutex_); }
     changed_.notify_all();

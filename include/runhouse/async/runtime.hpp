@@ -51,6 +51,10 @@ class flushable {
 class runtime final : public driver {
  public:
   static runtime& instance();
+  /// From here on a blocking wait of any thread drives the runtime.
+  static void use() noexcept {
+    process_driver().store([]() -> driver& { return instance(); }, std::memory_order_release);
+  }
 
   /// For what waits on descriptors. On the strand only.
   asio::io_context& io() noexcept { return io_; }
@@ -129,7 +133,7 @@ inline runtime::runtime()
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   std::thread([this] { io_thread(); }).detach();
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  process_driver().store(this, std::memory_order_release);
+  use();
 }
 
 inline void runtime::defer(strand_work& w) noexcept {

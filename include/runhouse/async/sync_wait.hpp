@@ -42,8 +42,8 @@ T sync_wait(task<T> t, driver& d, std::stop_token stop) {
 
 template <class T>
 T sync_wait(task<T> t, std::stop_token stop) {
-  if (driver* d = detail::process_driver().load(std::memory_order_acquire)) {
-    return sync_wait(std::move(t), *d, std::move(stop));
+  if (const detail::driver_source source = detail::process_driver().load(std::memory_order_acquire)) {
+    return sync_wait(std::move(t), source(), std::move(stop));
   }
   detail::blocking_driver d;
   return sync_wait(std::move(t), d, std::move(stop));

@@ -88,6 +88,7 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool read_pipe(int fd, call_output& lines, std::uint32_t& marked, bool is_error);
   void line(std::uint32_t marked, bool is_error, std::string_view text);
   void lost(std::string why) noexcept;
+  void closed() noexcept;
   void watch_exit();
   void exited() noexcept;
   void fail_running(const std::string& why);

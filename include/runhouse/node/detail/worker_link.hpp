@@ -39,6 +39,18 @@ inline void worker_link::start() {
   flush();
 }
 
+/// Its socket is closed: most likely it is ending, and its exit status will say how. If it lives on, it is of no use.
+inline void worker_link::closed() noexcept {
+  if (lost_ || ended_) return;
+  lost_ = true;
+  deadline_.expires_after(limits::worker_exit);
+  deadline_.async_wait([self = shared_from_this()](std::error_code error) {
+    if (error || self->ended_) return;
+    self->why_lost_ = "closed its connection";
+    self->process_.process.signal_group(SIGKILL);
+  });
+}
+
 inline void worker_link::watch_exit() {
   exit_events_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code error) {
     if (!error && !self->ended_) self->exited();
@@ -149,7 +161,7 @@ inline bool worker_link::read_calls() noexcept {
       const auto got = os::receive(process_.calls.get(), room, os::blocking::no);
       if (got.how == os::transfer::would_block) return any;
       if (got.how == os::transfer::closed) {
-        lost("closed its connection");
+        closed();
         return true;
       }
       any = true;
@@ -298,7 +310,7 @@ inline void worker_link::flush() noexcept {
     const auto sent = os::send(process_.calls.get(), std::span(out_).subspan(out_sent_), os::blocking::no);
     ++writes_;
     if (sent.how == os::transfer::would_block) return watch_writable();
-    if (sent.how == os::transfer::closed) return lost("closed its connection");
+    if (sent.how == os::transfer::closed) return closed();
     out_sent_ += sent.bytes;
     if (out_sent_ > 4 * limits::chunk_bytes) {
       out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(out_sent_));
@@ -329,12 +341,10 @@ inline void worker_link::exited() noexcept {
   const auto status = process_.process.try_wait();
   if (!status) return watch_exit();
   // What it had answered and printed before counts.
-  const bool was_lost = lost_;
-  if (!was_lost) read_calls();
+  if (!lost_) read_calls();
   read_output();
-  std::string why = status->text();
-  if (was_lost) why = why_lost_;
-  if (status->kind == os::exit_status::how::exited) why += ": the function, or something that it called, called exit";
+  std::string why = why_lost_.empty() ? status->text() : why_lost_;
+  if (why_lost_.empty() && status->kind == os::exit_status::how::exited) why += " (something called exit)";
   ended_ = true;
   for (auto* events : {&calls_events_, &exit_events_, &out_events_, &err_events_}) {
     if (events->is_open()) events->release();
