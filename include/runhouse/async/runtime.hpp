@@ -88,6 +88,7 @@ class runtime final : public driver {
   void pump(run_queue* q);
   void drain() noexcept;
   void watch_flush_timer();
+  void clear_flush_timer() noexcept;
   void start_flush_timer(std::chrono::nanoseconds delay) noexcept;
   void interrupt() noexcept;
   void io_thread() noexcept;
@@ -126,7 +127,6 @@ inline runtime& runtime::instance() {
 
 inline runtime::runtime()
     : keep_running_(io_.get_executor()), flush_timer_events_(io_, flush_timer_.get()), next_timer_(io_) {
-  watch_flush_timer();
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -250,12 +250,18 @@ inline void runtime::pump(run_queue* q) {
   drain();
 }
 
+/// While the I/O thread drives, its timer is one of the descriptors that it waits for.
 inline void runtime::watch_flush_timer() {
-  flush_timer_events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](std::error_code) {
-    flush_timer_.clear();
-    flush_timer_started_ = false;
+  flush_timer_events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](std::error_code error) {
+    if (error) return;
+    clear_flush_timer();
     watch_flush_timer();
   });
+}
+
+inline void runtime::clear_flush_timer() noexcept {
+  flush_timer_.clear();
+  flush_timer_started_ = false;
 }
 
 inline void runtime::start_flush_timer(std::chrono::nanoseconds delay) noexcept {
@@ -269,28 +275,27 @@ inline void runtime::interrupt() noexcept {
 inline void runtime::io_thread() noexcept {
   for (;;) {
     flush_timer_.wait();
+    clear_flush_timer();
     {
       const std::lock_guard lock(mutex_);
-      if (!driven_) {
-        flush_timer_.clear();
-        flush_timer_started_ = false;
-        const auto open = limits::flush_delay - (clock::now() - left_at_);
-        if (open > limits::flush_delay / 8) {
-          start_flush_timer(open);
-          continue;
-        }
-        driven_ = true;
-        driven_by_io_thread_ = true;
-        hand_over_ = false;
-        driving_thread_ = std::this_thread::get_id();
+      if (driven_) {
+        // By a thread that waits; it may be blocked, and not know what another thread has deferred.
+        if (!inbox_.empty()) interrupt();
+        continue;
       }
+      const auto open = limits::flush_delay - (clock::now() - left_at_);
+      if (open > limits::flush_delay / 8) {
+        start_flush_timer(open);
+        continue;
+      }
+      driven_ = true;
+      driven_by_io_thread_ = true;
+      hand_over_ = false;
+      driving_thread_ = std::this_thread::get_id();
     }
-    if (driving_thread_.load() != std::this_thread::get_id()) {
-      // Somebody drives, and has the same timer among its descriptors.
-      std::this_thread::sleep_for(limits::flush_delay);
-      continue;
-    }
+    watch_flush_timer();
     while (!hand_over_.load()) pump(nullptr);
+    flush_timer_events_.cancel();
     std::unique_lock lock(mutex_);
     pass_turn(lock);
   }
