@@ -29,8 +29,8 @@ inline void serve_if_asked(int argc, char** argv);
 ///     int main(int argc, char** argv) { return rh::main(argc, argv, program); }
 ///
 /// `program` is a function that gives a task<> (exit code 0) or task<int>, and takes nothing, or argc and argv, or an
-/// rh::cluster: the one named by `--cluster NAME`, which is taken out of argv, or else by RUNHOUSE_CLUSTER, or else
-/// local. An exception that leaves it is printed, and the exit code is 1. Ctrl-C cancels it; a second one ends the
+/// rh::cluster, or that and the two: the cluster named by `--cluster NAME`, which is taken out of argv, or else by
+/// RUNHOUSE_CLUSTER, or else local. An exception that leaves it is printed, and the exit code is 1. Ctrl-C cancels it; a second one ends the
 /// process.
 template <class Program>
 int main(int argc, char** argv, Program program);
@@ -52,11 +52,15 @@ int main(int argc, char** argv, Program program) {
       if constexpr (std::is_invocable_v<Program&, cluster>) {
         const std::string name = detail::take_cluster_option(argc, argv);
         return std::invoke(program, connect(name).get());
+      } else if constexpr (std::is_invocable_v<Program&, cluster, int, char**>) {
+        const std::string name = detail::take_cluster_option(argc, argv);
+        return std::invoke(program, connect(name).get(), argc, argv);
       } else if constexpr (std::is_invocable_v<Program&, int, char**>) {
         return std::invoke(program, argc, argv);
       } else {
         static_assert(std::is_invocable_v<Program&>,
-                      "runhouse: the program given to rh::main takes nothing, an rh::cluster, or int and char**");
+                      "runhouse: the program given to rh::main takes nothing, an rh::cluster, int and char**, or an rh::cluster, int "
+                      "and char**");
         return std::invoke(program);
       }
     }();

@@ -25,6 +25,8 @@ class cluster {
 
   /// What messages call it: "local".
   const std::string& name() const noexcept { return session_->host(); }
+  /// How many calls may run there at the same time.
+  unsigned workers() const noexcept { return session_->workers(); }
 
   /// A function bound to this cluster: `auto there = gpu.send<&render>();`
   template <auto Function>

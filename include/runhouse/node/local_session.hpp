@@ -25,7 +25,7 @@ class local_session final : public session {
   void cancel(call_state& call) noexcept override { engine_->engine.cancel(call); }
   void defer(strand_work& work) noexcept override { runtime_.defer(work); }
   const std::string& host() const noexcept override { return host_; }
-  unsigned workers() const noexcept { return engine_->engine.resources().workers; }
+  unsigned workers() const noexcept override { return engine_->engine.resources().workers; }
 
  private:
   /// Deferred once, to be destroyed.

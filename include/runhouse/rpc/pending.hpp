@@ -4,6 +4,7 @@
 #include <runhouse/core/config.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -70,6 +71,9 @@ class pending {
   }
   /// Asks for its end; what it gives does not matter any more. Any thread, any number of times.
   virtual void cancel() noexcept = 0;
+  /// Of how many calls this is made, and how many of them have ended. Any thread.
+  virtual std::size_t calls_made() const noexcept { return 1; }
+  virtual std::size_t calls_ended() const noexcept { return has_ended() ? 1 : 0; }
 
  protected:
   virtual ~pending() = default;

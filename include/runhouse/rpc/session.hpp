@@ -22,6 +22,8 @@ class session {
   virtual void defer(strand_work& work) noexcept = 0;
   /// What errors and labels call it: "local", or the machine's name.
   virtual const std::string& host() const noexcept = 0;
+  /// How many calls may run there at the same time.
+  virtual unsigned workers() const noexcept = 0;
 
  protected:
   ~session() = default;

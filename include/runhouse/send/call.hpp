@@ -40,6 +40,11 @@ class gathered_calls final : public pending {
   void cancel() noexcept override {
     for (const call_ptr& c : calls_) c->cancel();
   }
+  std::size_t calls_made() const noexcept override { return calls_.size(); }
+  std::size_t calls_ended() const noexcept override {
+    const std::size_t open = open_.load(std::memory_order_acquire);
+    return open > calls_.size() ? 0 : calls_.size() - open;
+  }
   const std::vector<call_ptr>& calls() const noexcept { return calls_; }
 
  private:
@@ -124,6 +129,17 @@ class call_awaiter final : end_waiter {
 
 }  // namespace detail
 
+/// How far a call, or a map of many, has come; for a progress bar. Any thread; keeps the results alive.
+class progress {
+ public:
+  explicit progress(detail::counted<detail::pending> of) noexcept : of_(std::move(of)) {}
+  std::size_t total() const noexcept { return of_->calls_made(); }
+  std::size_t ended() const noexcept { return of_->calls_ended(); }
+
+ private:
+  detail::counted<detail::pending> of_;
+};
+
 /// An invocation that was made, whose result comes back: running there while the caller goes on. Await it, or get();
 /// either takes the result, once.
 ///
@@ -162,6 +178,12 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   template <class Token>
   auto async_get(Token&& token);
 
+  /// Errors: errc::already_taken.
+  rh::progress progress() const {
+    if (!pending_) fail_taken();
+    return rh::progress(pending_);
+  }
+
   /// True if the await would not wait.
   bool is_ready() const noexcept { return pending_ && pending_->has_ended(); }
 
@@ -171,9 +193,12 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   }
 
  private:
+  [[noreturn]] static void fail_taken() {
+    fail(errc::already_taken, "the result of this call was taken already, or the call was moved from or cancelled");
+  }
   static task<R> await(call c) { co_return co_await c; }
   detail::counted<detail::pending> take_pending() {
-    if (!pending_) fail(errc::already_taken, "the result of this call was taken already, or the call was moved from or cancelled");
+    if (!pending_) fail_taken();
     return std::exchange(pending_, {});
   }
   detail::counted<detail::pending> pending_;

@@ -21,10 +21,14 @@ class byte_writer {
 
   template <std::unsigned_integral T>
   void put(T value) {
-    const auto* first = reinterpret_cast<const std::byte*>(&value);
-    out_->insert(out_->end(), first, first + sizeof value);
+    put(std::as_bytes(std::span(&value, 1)));
   }
-  void put(std::span<const std::byte> bytes) { out_->insert(out_->end(), bytes.begin(), bytes.end()); }
+  void put(std::span<const std::byte> bytes) {
+    // Not insert(): g++ 12 sees an overflow in it that is not there.
+    const std::size_t at = out_->size();
+    out_->resize(at + bytes.size());
+    if (!bytes.empty()) std::memcpy(out_->data() + at, bytes.data(), bytes.size());
+  }
   /// u32 length, then the bytes.
   void put_text(std::string_view text) {
     put(static_cast<std::uint32_t>(text.size()));
