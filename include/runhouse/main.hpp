@@ -30,15 +30,31 @@ inline void serve_if_asked(int argc, char** argv);
 ///
 /// `program` is a function that gives a task<> (exit code 0) or task<int>, and takes nothing, or argc and argv, or an
 /// rh::cluster, or that and the two: the cluster named by `--cluster NAME`, which is taken out of argv, or else by
-/// RUNHOUSE_CLUSTER, or else local. An exception that leaves it is printed, and the exit code is 1. Ctrl-C cancels it; a second one ends the
-/// process.
+/// RUNHOUSE_CLUSTER, or else local. An exception that leaves it is printed, and the exit code is 1. Ctrl-C cancels it;
+/// a second one ends the process.
 template <class Program>
 int main(int argc, char** argv, Program program);
 
 // ---- implementation
 
+namespace detail {
+
+/// What a worker's functions get: a call that waits for a call would hold its worker, and could wait for itself.
+class nested_backend final : public backend {
+ public:
+  std::shared_ptr<session> local(unsigned) override {
+    fail(errc::nested, "a function that was sent cannot send others; return what they need, and send them from the program");
+  }
+};
+
+}  // namespace detail
+
 inline void serve_if_asked(int, char**) {
-  detail::serve_as_worker_if_asked();
+  if (detail::is_asked_to_serve()) {
+    static detail::nested_backend nested;
+    detail::backend::install(nested);
+    detail::serve_as_worker();
+  }
   detail::runtime::use();
   detail::backend::install(detail::local_backend::instance());
 }

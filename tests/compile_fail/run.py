@@ -5,7 +5,9 @@
 A case says in comments before its code
     // expect: the sentence
     // flags: -more -flags      (may be left out)
-and the sentence must come within the first three lines of what the compiler says, its include trace not counted.
+    // lines: N                 (may be left out)
+and the sentence must come within the first three lines of what the compiler says, its include trace not counted; or
+within N lines, where the mistake is inside a serialize() of the user's: g++ begins with how it got there, in up to 11 lines.
 """
 
 import concurrent.futures
@@ -34,7 +36,8 @@ def run(case, command):
     if done.returncode == 0:
         return f"compiles, and should not\n  expected: {expected[0]}"
     said = [line for line in done.stderr.splitlines() if not TRACE.match(line)]
-    if any(expected[0] in line for line in said[:LINES]):
+    lines = int((directives(case, "lines") or [LINES])[0])
+    if any(expected[0] in line for line in said[:lines]):
         return ""
     where = next((number for number, line in enumerate(said, 1) if expected[0] in line), None)
     problem = f"says so only in line {where}" if where else "does not say so"

@@ -15,7 +15,7 @@ namespace rh::detail {
 /// Gives the driver of this process, made on first use: the runtime (async/runtime.hpp), once main() has said that this
 /// program has one. Null until then.
 using driver_source = driver& (*)();
-inline std::atomic<driver_source>& process_driver() noexcept {
+[[gnu::visibility("default")]] inline std::atomic<driver_source>& process_driver() noexcept {
   static std::atomic<driver_source> source{nullptr};
   return source;
 }

@@ -18,7 +18,9 @@
 namespace rh {
 
 /// A bounded queue between tasks, which may belong to different roots and threads. `capacity` values wait in it; 0
-/// means that each send meets a receive.
+/// means that each send meets a receive. Values come out in the order in which they went in.
+///
+/// Executor: any thread. Lifetime: outlives every send and receive that is awaited.
 template <class T>
 class channel {
   class waiter;
@@ -46,7 +48,7 @@ class channel {
   /// One task that waits; in a list of the channel until somebody takes it out, under the lock, and posts it.
   class waiter {
    public:
-    waiter(channel& c, std::list<waiter*>& place) : channel_(&c), list_(&place) {}
+    waiter(channel& c, std::list<waiter*>& list) : channel_(&c), list_(&list) {}
 
     std::optional<T> value_;
     ended state_ = ended::no;
@@ -62,6 +64,14 @@ class channel {
       queue_ = context.queue;
       stop_ = context.stop;
     }
+    /// Under the lock.
+    void enlist() { place_ = list_->insert(list_->end(), this); }
+    /// Under the lock: the one that has waited longest.
+    static waiter* take_first(std::list<waiter*>& list) noexcept {
+      waiter* first = list.front();
+      first->delist();
+      return first;
+    }
     /// After the waiter is in its list and the lock is released.
     void watch_stop() {
       if (stop_ != nullptr && stop_->stop_possible()) on_stop_.emplace(*stop_, on_stop{this});
@@ -76,12 +86,16 @@ class channel {
     void cancel() noexcept {
       {
         const std::lock_guard lock(channel_->mutex_);
-        if (list_->remove(this) == 0) return;
+        if (!place_) return;
+        delist();
       }
       finish(ended::cancelled);
     }
+    void delist() noexcept { list_->erase(*std::exchange(place_, std::nullopt)); }
+
     channel* channel_;
     std::list<waiter*>* list_;
+    std::optional<typename std::list<waiter*>::iterator> place_;  // in the list, while it waits
     resumption node_;
     run_queue* queue_ = nullptr;
     const std::stop_token* stop_ = nullptr;
@@ -113,8 +127,7 @@ class channel<T>::send_awaiter {
         return false;
       }
       if (!channel_->receivers_.empty()) {
-        waiter* r = channel_->receivers_.front();
-        channel_->receivers_.pop_front();
+        waiter* r = waiter::take_first(channel_->receivers_);
         r->value_ = std::move(waiter_.value_);
         r->finish(ended::yes);
         waiter_.state_ = ended::yes;
@@ -125,7 +138,7 @@ class channel<T>::send_awaiter {
         waiter_.state_ = ended::yes;
         return false;
       }
-      channel_->senders_.push_back(&waiter_);
+      waiter_.enlist();
     }
     waiter_.watch_stop();
     return true;
@@ -157,22 +170,20 @@ class channel<T>::receive_awaiter {
         waiter_.value_.emplace(std::move(channel_->values_.front()));
         channel_->values_.pop_front();
         if (!channel_->senders_.empty()) {
-          waiter* s = channel_->senders_.front();
-          channel_->senders_.pop_front();
+          waiter* s = waiter::take_first(channel_->senders_);
           channel_->values_.push_back(std::move(*s->value_));
           s->finish(ended::yes);
         }
         return false;
       }
       if (!channel_->senders_.empty()) {
-        waiter* s = channel_->senders_.front();
-        channel_->senders_.pop_front();
+        waiter* s = waiter::take_first(channel_->senders_);
         waiter_.value_ = std::move(s->value_);
         s->finish(ended::yes);
         return false;
       }
       if (channel_->closed_) return false;
-      channel_->receivers_.push_back(&waiter_);
+      waiter_.enlist();
     }
     waiter_.watch_stop();
     return true;
@@ -192,8 +203,8 @@ template <class T>
 void channel<T>::close() {
   const std::lock_guard lock(mutex_);
   closed_ = true;
-  for (waiter* s : std::exchange(senders_, {})) s->finish(ended::closed);
-  for (waiter* r : std::exchange(receivers_, {})) r->finish(ended::closed);
+  while (!senders_.empty()) waiter::take_first(senders_)->finish(ended::closed);
+  while (!receivers_.empty()) waiter::take_first(receivers_)->finish(ended::closed);
 }
 
 }  // namespace rh

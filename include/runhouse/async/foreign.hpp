@@ -12,6 +12,26 @@
 
 namespace rh::detail {
 
+/// Itself to be suspended on, with no operator co_await in between.
+template <class A>
+concept awaiter = requires(A& a) { a.await_ready(); };
+
+/// What is awaited instead of an awaiter that is named by a reference: g++ 12 would copy that one, or move it.
+template <awaiter A>
+class awaiter_reference {
+ public:
+  explicit awaiter_reference(A& to) noexcept : to_(&to) {}
+  bool await_ready() { return static_cast<bool>(to_->await_ready()); }
+  template <class Promise>
+  decltype(auto) await_suspend(std::coroutine_handle<Promise> h) {
+    return to_->await_suspend(h);
+  }
+  decltype(auto) await_resume() { return to_->await_resume(); }
+
+ private:
+  A* to_;
+};
+
 /// A coroutine that starts at once and cleans up after itself.
 struct detached {
   struct promise_type {
@@ -25,6 +45,7 @@ struct detached {
 
 /// Lets a task await an awaitable of another library: wherever that one resumes, the task goes on through its own
 /// queue. Such an await is not cancellable, since nothing is known of it.
+/// Lifetime: refers to the awaitable, which lives as long as the co_await expression, and need not be movable.
 template <class A>
 class foreign_awaiter {
   template <class B>
@@ -44,7 +65,7 @@ class foreign_awaiter {
  public:
   using queue_aware = void;
 
-  explicit foreign_awaiter(A&& awaitable) : awaitable_(std::forward<A>(awaitable)) {}
+  explicit foreign_awaiter(A&& awaitable) noexcept : awaitable_(std::forward<A>(awaitable)) {}
 
   bool await_ready() const noexcept { return false; }
   template <class Promise>
@@ -59,10 +80,14 @@ class foreign_awaiter {
   }
 
  private:
-  static detached wait(foreign_awaiter& self) {
+  RH_TEMPLATE_COROUTINE static detached wait(foreign_awaiter& self) {
     try {
-      if constexpr (std::is_void_v<raw_result>) {
+      if constexpr (awaiter<A> && std::is_void_v<raw_result>) {
+        co_await awaiter_reference(self.awaitable_);
+      } else if constexpr (std::is_void_v<raw_result>) {
         co_await std::forward<A>(self.awaitable_);
+      } else if constexpr (awaiter<A>) {
+        self.value_.emplace(co_await awaiter_reference(self.awaitable_));
       } else {
         self.value_.emplace(co_await std::forward<A>(self.awaitable_));
       }
@@ -72,7 +97,7 @@ class foreign_awaiter {
     self.queue_->post(self.node_);  // the task may now end, and `self` with it
   }
 
-  A awaitable_;
+  A&& awaitable_;
   resumption node_;
   run_queue* queue_ = nullptr;
   std::optional<stored> value_;

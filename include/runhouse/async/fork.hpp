@@ -4,35 +4,50 @@
 #include <runhouse/async/task.hpp>
 
 #include <coroutine>
+#include <cstddef>
 #include <exception>
-#include <functional>
 #include <optional>
 #include <stop_token>
 #include <utility>
 
 namespace rh::detail {
 
-/// A stop source that also stops when its parent does.
-class nested_stop {
+/// Children's stop: their parent's, once linked to it, and their own.
+class stop_below {
  public:
-  nested_stop() : token_(source_.get_token()) {}
-  /// `parent` may be null, and must outlive this object.
-  explicit nested_stop(const std::stop_token* parent) : nested_stop() { follow(parent); }
+  /// For as long as it lives, what is below stops when the parent does.
+  class link {
+   public:
+    /// `parent` may be null.
+    void make(const std::stop_token* parent, stop_below& below) {
+      if (parent != nullptr && parent->stop_possible()) callback_.emplace(*parent, request{&below.source_});
+    }
+    void end() noexcept { callback_.reset(); }
 
-  void follow(const std::stop_token* parent) {
-    if (parent != nullptr && parent->stop_possible()) link_.emplace(*parent, request{&source_});
-  }
+   private:
+    struct request {
+      std::stop_source* source;
+      void operator()() const noexcept { source->request_stop(); }
+    };
+    std::optional<std::stop_callback<request>> callback_;
+  };
+
+  stop_below() : token_(source_.get_token()) {}
   void request_stop() noexcept { source_.request_stop(); }
   const std::stop_token& token() const noexcept { return token_; }
 
  private:
-  struct request {
-    std::stop_source* source;
-    void operator()() const noexcept { source->request_stop(); }
-  };
   std::stop_source source_;
   std::stop_token token_;
-  std::optional<std::stop_callback<request>> link_;
+};
+
+/// The same with its link.
+class nested_stop : public stop_below {
+ public:
+  void follow(const std::stop_token* parent) { link_.make(parent, *this); }
+
+ private:
+  link link_;  // the first to go: it waits for a parent's stop that is under way
 };
 
 /// The root of a chain of tasks: begins when it is started, ends by itself.
@@ -46,11 +61,11 @@ class fork {
     resumption start;
   };
 
-  fork(const fork&) = delete;
-  fork& operator=(const fork&) = delete;
+  fork(fork&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+  fork& operator=(fork&&) = delete;
 
-  /// Makes it ready on `context.queue`. Any thread; exactly once.
-  void start(task_context context) {
+  /// Makes it ready on `context.queue`. Any thread; at most once. One that is not started is dropped.
+  void start(task_context context) noexcept {
     auto frame = std::exchange(frame_, nullptr);
     promise_type& p = frame.promise();
     p.context = context;
@@ -98,7 +113,7 @@ class ending<void> {
 
 /// Runs `t` to its end and then calls `ended(failed)`, the last thing that it does.
 template <class T, class Ended>
-fork run_child(task<T> t, ending<T>& out, Ended ended) {
+RH_TEMPLATE_COROUTINE fork run_child(task<T> t, ending<T>& out, Ended ended) {
   try {
     if constexpr (std::is_void_v<T>) {
       co_await std::move(t);
@@ -118,6 +133,7 @@ class join_point {
   explicit join_point(std::size_t children) noexcept : open_(children) {}
   /// For the parent: true if there is nothing to wait for.
   bool is_open() const noexcept { return open_ == 0; }
+  bool is_awaited() const noexcept { return queue_ != nullptr; }
   void wait(std::coroutine_handle<> parent, run_queue& queue) noexcept {
     parent_.coroutine = parent;
     queue_ = &queue;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <coroutine>
+#include <cstddef>
+#include <limits>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -43,8 +45,8 @@ class run_queue {
 
   bool has_ready() const noexcept { return next_ || local_ || inbox_.load(std::memory_order_acquire); }
 
-  /// Resumes until nothing is ready.
-  void run_ready();
+  /// Resumes until nothing is ready, or so many were resumed.
+  void run_ready(std::size_t at_most = std::numeric_limits<std::size_t>::max());
 
   /// The queue that this thread is running, or null outside every task.
   static run_queue* current();
@@ -86,7 +88,7 @@ struct running_table {
   std::mutex mutex;
   std::vector<row> rows;
 
-  static running_table& instance() {
+  [[gnu::visibility("default")]] static running_table& instance() {
     static running_table& table = *new running_table;  // never destroyed: used by static objects at exit
     return table;
   }
@@ -119,9 +121,10 @@ inline void run_queue::take_inbox() noexcept {
   }
 }
 
-inline void run_queue::run_ready() {
+inline void run_queue::run_ready(std::size_t at_most) {
   for (;;) {
     while (next_) {
+      if (at_most-- == 0) return;
       const std::coroutine_handle<> h = std::exchange(next_, nullptr);
       h.resume();
     }

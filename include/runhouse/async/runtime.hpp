@@ -50,7 +50,7 @@ class flushable {
 /// Lifetime: made on first use and never destroyed, so that handles in static objects do no harm at exit.
 class runtime final : public driver {
  public:
-  static runtime& instance();
+  [[gnu::visibility("default")]] static runtime& instance();
   /// From here on a blocking wait of any thread drives the runtime.
   static void use() noexcept {
     process_driver().store([]() -> driver& { return instance(); }, std::memory_order_release);
@@ -133,6 +133,7 @@ inline runtime::runtime()
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   std::thread([this] { io_thread(); }).detach();
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  start_flush_timer(limits::flush_delay);  // so that timers expire though the first task never suspends
   use();
 }
 

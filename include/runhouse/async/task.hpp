@@ -3,6 +3,7 @@
 
 #include <runhouse/async/foreign.hpp>
 #include <runhouse/async/run_queue.hpp>
+#include <runhouse/core/error.hpp>
 
 #include <coroutine>
 #include <exception>
@@ -40,7 +41,9 @@ class promise_base {
 
   template <class A>
   decltype(auto) await_transform(A&& awaitable) {
-    if constexpr (queue_aware<A>) {
+    if constexpr (queue_aware<A> && awaiter<A>) {
+      return awaiter_reference(static_cast<std::remove_reference_t<A>&>(awaitable));
+    } else if constexpr (queue_aware<A>) {
       return std::forward<A>(awaitable);
     } else {
       return foreign_awaiter<A>(std::forward<A>(awaitable));
@@ -118,7 +121,9 @@ class [[nodiscard("a task does nothing until it is awaited")]] task {
   class awaiter {
    public:
     using queue_aware = void;
-    explicit awaiter(task&& t) noexcept : task_(std::move(t)) {}
+    explicit awaiter(task&& t) : task_(std::move(t)) {
+      if (!task_) fail(errc::already_taken, "this task was awaited before, or moved from, or is empty");
+    }
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
@@ -136,8 +141,8 @@ class [[nodiscard("a task does nothing until it is awaited")]] task {
     task task_;
   };
 
-  /// Precondition: the task has not been awaited before.
-  awaiter operator co_await() && noexcept { return awaiter(std::move(*this)); }
+  /// Errors: those of the coroutine; errc::already_taken if the task was awaited before.
+  awaiter operator co_await() && { return awaiter(std::move(*this)); }
 
  private:
   friend promise_type;
@@ -178,7 +183,7 @@ using await_result_t = decltype(detail::awaiter_of(std::declval<A>()).await_resu
 
 /// Any awaitable as a task.
 template <class A>
-task<std::remove_cvref_t<await_result_t<A>>> as_task(A awaitable) {
+RH_TEMPLATE_COROUTINE task<std::remove_cvref_t<await_result_t<A>>> as_task(A awaitable) {
   co_return co_await std::move(awaitable);
 }
 template <class T>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/operation.hpp>
 #include <runhouse/async/run_queue.hpp>
 #include <runhouse/async/task.hpp>
 #include <runhouse/async/when_any.hpp>
@@ -13,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <type_traits>
 #include <utility>
 
 namespace rh {
@@ -88,7 +90,9 @@ class sleep_awaiter final : timer {
 
   void begin() {
     driver& d = queue_->owner();
-    expires_at(d.now() + delay_);
+    const auto now = d.now();
+    const auto longest = std::chrono::steady_clock::time_point::max() - now;
+    expires_at(now + (delay_ < longest ? delay_ : longest));
     d.start(*this);
     // From here on the timer may post; the frame cannot be resumed before this thread returns to its queue.
     if (stop_ != nullptr && stop_->stop_possible()) on_stop_.emplace(*stop_, on_stop{this});
@@ -109,6 +113,36 @@ class sleep_awaiter final : timer {
   std::optional<std::stop_callback<on_stop>> on_stop_;
 };
 
+/// A task, or a time: what with_timeout awaits.
+template <class T>
+class timed {
+ public:
+  using queue_aware = void;
+  timed(task<T> t, task<> time) : task_(std::move(t)), time_(std::move(time)), state_(2) {}
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> h) {
+    fork children[] = {run_child(std::move(task_), ending_, any_ended{&state_, 0}),
+                       run_child(std::move(time_), time_ending_, any_ended{&state_, 1})};
+    state_.start(h, h.promise().context, children);
+  }
+  T await_resume() {
+    // A value that came at the last moment is not thrown away.
+    if (*state_.winner == 1 && ending_.error()) {
+      time_ending_.take();
+      fail(errc::timed_out, "nothing came within the time given to with_timeout; it was cancelled");
+    }
+    return ending_.take();
+  }
+
+ private:
+  task<T> task_;
+  task<> time_;
+  ending<T> ending_;
+  ending<void> time_ending_;
+  any_state state_;
+};
+
 }  // namespace detail
 
 /// Waits. Errors: errc::cancelled.
@@ -116,16 +150,14 @@ inline auto sleep_for(std::chrono::steady_clock::duration delay) {
   return detail::operation<detail::sleep_awaiter, std::chrono::steady_clock::duration>(delay);
 }
 
-/// Awaits `awaitable` for at most `timeout`; after that it is cancelled, and waited for.
+/// Awaits `awaitable` for at most `timeout`; after that it is cancelled, and waited for. A value that it still gives
+/// counts.
 ///
 /// Errors: errc::timed_out; otherwise those of the awaitable.
 template <class A>
-[[nodiscard]] task<std::remove_cvref_t<await_result_t<A>>> with_timeout(std::chrono::steady_clock::duration timeout,
-                                                                       A awaitable) {
-  auto race = when_any(std::move(awaitable), sleep_for(timeout));
-  auto first = co_await std::move(race);
-  if (first.index() == 1) fail(errc::timed_out, "nothing came within the time given to with_timeout; it was cancelled");
-  if constexpr (!std::is_void_v<await_result_t<A>>) co_return std::get<0>(std::move(first));
+[[nodiscard]] auto with_timeout(std::chrono::steady_clock::duration timeout, A awaitable) {
+  using T = std::remove_cvref_t<await_result_t<A>>;
+  return detail::operation<detail::timed<T>, task<T>, task<>>(as_task(std::move(awaitable)), as_task(sleep_for(timeout)));
 }
 
 }  // namespace rh

@@ -4,11 +4,9 @@
 #include <runhouse/async/fork.hpp>
 #include <runhouse/async/operation.hpp>
 
-#include <array>
-#include <deque>
+#include <coroutine>
+#include <cstddef>
 #include <exception>
-#include <functional>
-#include <iterator>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -33,24 +31,29 @@ collected_t<T> collect(ending<T>& e) {
   }
 }
 
-/// State of a when_all: children's stop, the join, the first error.
-struct all_state {
-  explicit all_state(std::size_t children) : join(children) {}
-  void ended(bool failed) {
-    if (failed) stop.request_stop();
-    join.arrive();
+/// What the children of one parent share: their stop, and where it waits for them.
+struct children_state {
+  explicit children_state(std::size_t children) : join(children) {}
+  template <class Forks>
+  void start(std::coroutine_handle<> parent, task_context context, Forks& children) {
+    join.wait(parent, *context.queue);
+    stop.follow(context.stop);
+    for (fork& child : children) child.start({context.queue, &stop.token()});
   }
   nested_stop stop;
   join_point join;
 };
 
 struct all_ended {
-  all_state* state;
+  children_state* state;
   std::exception_ptr* first;
   const std::exception_ptr* mine;
-  void operator()(bool failed) const {
-    if (failed && !*first) *first = *mine;
-    state->ended(failed);
+  void operator()(bool failed) const noexcept {
+    if (failed) {
+      if (!*first) *first = *mine;
+      state->stop.request_stop();
+    }
+    state->join.arrive();
   }
 };
 
@@ -62,16 +65,14 @@ class all_of_pack {
   bool await_ready() const noexcept { return sizeof...(T) == 0; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> h) {
-    const task_context parent = h.promise().context;
-    state_.stop.follow(parent.stop);
-    state_.join.wait(h, *parent.queue);
-    const task_context context{parent.queue, &state_.stop.token()};
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (run_child(std::move(std::get<I>(tasks_)), std::get<I>(endings_),
-                 all_ended{&state_, &first_, &std::get<I>(endings_).error()})
-           .start(context),
-       ...);
-    }(std::index_sequence_for<T...>());
+    if constexpr (sizeof...(T) > 0) {
+      // All are made before one is started: nothing can throw after that.
+      [&]<std::size_t... I>(std::index_sequence<I...>) {
+        fork children[] = {run_child(std::move(std::get<I>(tasks_)), std::get<I>(endings_),
+                                     all_ended{&state_, &first_, &std::get<I>(endings_).error()})...};
+        state_.start(h, h.promise().context, children);
+      }(std::index_sequence_for<T...>());
+    }
   }
   std::tuple<collected_t<T>...> await_resume() {
     if (first_) std::rethrow_exception(first_);
@@ -81,7 +82,7 @@ class all_of_pack {
  private:
   std::tuple<task<T>...> tasks_;
   std::tuple<ending<T>...> endings_;
-  all_state state_;
+  children_state state_;
   std::exception_ptr first_;
 };
 
@@ -93,13 +94,12 @@ class all_of_range {
   bool await_ready() const noexcept { return tasks_.empty(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> h) {
-    const task_context parent = h.promise().context;
-    state_.stop.follow(parent.stop);
-    state_.join.wait(h, *parent.queue);
+    std::vector<fork> children;
+    children.reserve(tasks_.size());
     for (std::size_t i = 0; i < tasks_.size(); ++i) {
-      run_child(std::move(tasks_[i]), endings_[i], all_ended{&state_, &first_, &endings_[i].error()})
-          .start({parent.queue, &state_.stop.token()});
+      children.push_back(run_child(std::move(tasks_[i]), endings_[i], all_ended{&state_, &first_, &endings_[i].error()}));
     }
+    state_.start(h, h.promise().context, children);
   }
   auto await_resume() {
     if (first_) std::rethrow_exception(first_);
@@ -114,7 +114,7 @@ class all_of_range {
  private:
   std::vector<task<T>> tasks_;
   std::vector<ending<T>> endings_;
-  all_state state_;
+  children_state state_;
   std::exception_ptr first_;
 };
 

@@ -22,17 +22,15 @@ struct any_result {
 
 namespace detail {
 
-struct any_state {
-  explicit any_state(std::size_t children) : join(children) {}
-  nested_stop stop;
-  join_point join;
+struct any_state : children_state {
+  using children_state::children_state;
   std::optional<std::size_t> winner;
 };
 
 struct any_ended {
   any_state* state;
   std::size_t index;
-  void operator()(bool) const {
+  void operator()(bool) const noexcept {
     if (!state->winner) {
       state->winner = index;
       state->stop.request_stop();
@@ -50,12 +48,9 @@ class any_of_pack {
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> h) {
-    const task_context parent = h.promise().context;
-    state_.stop.follow(parent.stop);
-    state_.join.wait(h, *parent.queue);
-    const task_context context{parent.queue, &state_.stop.token()};
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (run_child(std::move(std::get<I>(tasks_)), std::get<I>(endings_), any_ended{&state_, I}).start(context), ...);
+      fork children[] = {run_child(std::move(std::get<I>(tasks_)), std::get<I>(endings_), any_ended{&state_, I})...};
+      state_.start(h, h.promise().context, children);
     }(std::index_sequence_for<T...>());
   }
   value_type await_resume() { return take<0>(); }
@@ -82,12 +77,12 @@ class any_of_range {
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> h) {
-    const task_context parent = h.promise().context;
-    state_.stop.follow(parent.stop);
-    state_.join.wait(h, *parent.queue);
+    std::vector<fork> children;
+    children.reserve(tasks_.size());
     for (std::size_t i = 0; i < tasks_.size(); ++i) {
-      run_child(std::move(tasks_[i]), endings_[i], any_ended{&state_, i}).start({parent.queue, &state_.stop.token()});
+      children.push_back(run_child(std::move(tasks_[i]), endings_[i], any_ended{&state_, i}));
     }
+    state_.start(h, h.promise().context, children);
   }
   any_result<T> await_resume() {
     const std::size_t i = *state_.winner;
@@ -103,7 +98,7 @@ class any_of_range {
 }  // namespace detail
 
 /// Runs all at once; the first that ends decides, the others are cancelled and waited for. Gives a std::variant whose
-/// index() tells which (std::monostate for void).
+/// index() tells which (std::monostate for void). What a loser gave before it could be cancelled is dropped.
 ///
 /// Errors: the first one's, if it ended by an exception.
 template <class... A>

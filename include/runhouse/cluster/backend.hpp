@@ -32,7 +32,7 @@ class backend {
   ~backend() = default;
 
  private:
-  static std::atomic<backend*>& installed() noexcept {
+  [[gnu::visibility("default")]] static std::atomic<backend*>& installed() noexcept {
     static std::atomic<backend*> pointer{nullptr};
     return pointer;
   }

@@ -30,7 +30,7 @@ inline void print_output(const char* function, bool is_error, std::string_view l
 /// The half of the library that starts processes.
 class local_backend final : public backend {
  public:
-  static local_backend& instance() {
+  [[gnu::visibility("default")]] static local_backend& instance() {
     static local_backend& only = *new local_backend;
     return only;
   }

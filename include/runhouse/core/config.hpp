@@ -26,3 +26,12 @@
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "runhouse: the wire format is little-endian, and so must the machine be"
 #endif
+
+/// On each coroutine that is a template in a header. With -fno-pie -O2, g++ 12 puts the address of such a coroutine's
+/// destroy function where it survives the function's own section, and two files that share the coroutine do not link
+/// ("defined in discarded section"). Its users' own ones need -fPIE, Debian's default, or -fno-tree-slp-vectorize.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__PIC__)
+#define RH_TEMPLATE_COROUTINE [[gnu::optimize("no-tree-slp-vectorize")]]
+#else
+#define RH_TEMPLATE_COROUTINE
+#endif

@@ -47,9 +47,10 @@ enum class remedy {
 };
 
 /// The category of errc; its name is "runhouse".
-inline const std::error_category& error_category() noexcept;
+// Default visibility, here and wherever a program must have only one: so that its shared libraries share it.
+[[gnu::visibility("default")]] inline const std::error_category& error_category() noexcept;
 /// The category of remedy.
-inline const std::error_category& remedy_category() noexcept;
+[[gnu::visibility("default")]] inline const std::error_category& remedy_category() noexcept;
 
 inline std::error_code make_error_code(errc e) noexcept;
 inline std::error_condition make_error_condition(remedy r) noexcept;

@@ -20,6 +20,10 @@ inline constexpr std::size_t stream_credit_bytes = 1024 * 1024;
 /// Parameters of one call, segments of one payload: bounds on tables that a peer announces.
 inline constexpr std::size_t parameters = 256;
 inline constexpr std::size_t segments = 4096;
+/// Each text of an outcome that is no value: what() of an exception, and the name of its type.
+inline constexpr std::size_t outcome_text_bytes = 64 * 1024;
+/// What a ping may carry.
+inline constexpr std::size_t ping_bytes = 64;
 /// A contiguous raw array of at least this size travels outside the archive's stream, aligned.
 inline constexpr std::size_t segment_bytes = 1024;
 /// Nesting of a serialized value: deep enough for real data, shallow enough for an 8 MiB stack under a sanitizer.

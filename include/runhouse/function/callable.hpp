@@ -12,6 +12,7 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 /// What can be sent: the result and parameter types of a callable, and which of them can travel.
 namespace rh::detail {
@@ -44,12 +45,20 @@ struct callable<R (C::*)(A...) const> : callable<R(A...)> {};
 template <class C, class R, class... A>
 struct callable<R (C::*)(A...) const noexcept> : callable<R(A...)> {};
 template <class C, class R, class... A>
+struct callable<R (C::*)(A...) const&> : callable<R(A...)> {};
+template <class C, class R, class... A>
+struct callable<R (C::*)(A...) const & noexcept> : callable<R(A...)> {};
+template <class C, class R, class... A>
 struct callable<R (C::*)(A...)> : callable<R(A...)> {};
 template <class C, class R, class... A>
 struct callable<R (C::*)(A...) noexcept> : callable<R(A...)> {};
+template <class C, class R, class... A>
+struct callable<R (C::*)(A...)&> : callable<R(A...)> {};
+template <class C, class R, class... A>
+struct callable<R (C::*)(A...) & noexcept> : callable<R(A...)> {};
 template <auto Function>
   requires(!std::is_member_pointer_v<decltype(Function)>)
-struct callable<fn<Function>> : callable<decltype(Function)> {};
+struct callable<fn<Function>> : callable<std::remove_const_t<decltype(Function)>> {};  // g++ adds const to a lambda's
 template <class F>
   requires requires { &F::operator(); }
 struct callable<F> : callable<decltype(&F::operator())> {};
@@ -74,12 +83,12 @@ struct parameter<P> {
   static constexpr bool is_view = true;
 };
 template <class T>
-inline constexpr bool is_const_span = false;
+inline constexpr bool is_raw_span = false;
 template <class T>
   requires is_raw_v<T>
-inline constexpr bool is_const_span<std::span<const T>> = true;
+inline constexpr bool is_raw_span<std::span<T>> = true;
 template <class P>
-  requires is_const_span<std::remove_cvref_t<P>>
+  requires is_raw_span<std::remove_cvref_t<P>>
 struct parameter<P> {
   using stored = std::remove_cvref_t<P>;
   using travels = std::vector<typename stored::value_type>;

@@ -8,8 +8,6 @@
 #include <cstdint>
 #include <span>
 #include <stop_token>
-#include <string>
-#include <string_view>
 
 namespace rh::detail {
 
@@ -47,13 +45,6 @@ const function_entry* find_function(Matches&& matches) noexcept {
     if (matches(*e)) return e;
   }
   return nullptr;
-}
-
-/// True for a name that means the same function in every build: of a function with external linkage. Names of
-/// lambdas, of types in anonymous namespaces and of static functions do not.
-inline bool is_stable_name(std::string_view mangled) noexcept {
-  const auto has = [&](std::string_view part) { return mangled.find(part) != std::string_view::npos; };
-  return !mangled.starts_with('*') && !has("_GLOBAL__N_") && !has("_ZL") && !has("UlvE") && !has("Ul");
 }
 
 }  // namespace rh::detail

@@ -5,6 +5,7 @@
 #include <runhouse/os/fd.hpp>
 #include <runhouse/wire/message.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include <link.h>
 #include <openssl/evp.h>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,32 +37,12 @@ inline bool is_system_path(std::string_view path) noexcept {
   for (const std::string_view folder : {"/lib/", "/lib64/", "/lib32/", "/usr/lib/", "/usr/lib64/", "/usr/libexec/"}) {
     if (path.starts_with(folder)) return true;
   }
-  return path.empty() || path.front() != '/';  // the vdso has no file
+  return path.find('/') == path.npos;  // the vdso has no file
 }
 
-/// In the loader's order, the executable first: the same in every process of one program.
-inline std::vector<program_object> program_objects() {
-  std::vector<program_object> objects;
-  ::dl_iterate_phdr(
-      [](dl_phdr_info* loaded, std::size_t, void* out) {
-        auto& list = *static_cast<std::vector<program_object>*>(out);
-        const std::string_view name = loaded->dlpi_name != nullptr ? loaded->dlpi_name : "";
-        if (!list.empty() && is_system_path(name)) return 0;
-        program_object object{list.empty() ? "/proc/self/exe" : std::string(name), loaded->dlpi_addr,
-                              std::numeric_limits<std::uintptr_t>::max(), 0};
-        for (int i = 0; i < loaded->dlpi_phnum; ++i) {
-          const auto& segment = loaded->dlpi_phdr[i];
-          if (segment.p_type != PT_LOAD) continue;
-          const std::uintptr_t begin = loaded->dlpi_addr + segment.p_vaddr;
-          object.first = std::min(object.first, begin);
-          object.last = std::max(object.last, begin + segment.p_memsz);
-        }
-        list.push_back(std::move(object));
-        return 0;
-      },
-      &objects);
-  return objects;
-}
+/// In the loader's order, the executable first: the same in every process of one program. What was opened with dlopen
+/// is no part of the program: a worker has not opened it.
+inline std::vector<program_object> program_objects();
 
 /// Where in the program an address of it lies; nothing if in none of its own objects.
 inline std::optional<std::pair<std::uint32_t, std::uint64_t>> locate(const void* address) {
@@ -134,6 +116,79 @@ inline std::string short_text(const wire::hash256& hash) {
     text += digits[static_cast<unsigned>(hash[i]) & 15];
   }
   return text;
+}
+
+// ---- implementation
+
+namespace objects_detail {
+
+/// Any object in memory, with the names that link it to others.
+struct loaded_object {
+  program_object object;
+  std::string_view own_name;
+  std::vector<std::string_view> needs;
+  bool is_needed = false;
+};
+
+inline std::string_view file_name(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
+
+inline void read_dynamic(loaded_object& out, const ElfW(Dyn) * dynamic) {
+  const char* names = nullptr;
+  for (auto* entry = dynamic; entry->d_tag != DT_NULL; ++entry) {
+    if (entry->d_tag != DT_STRTAB) continue;
+    const std::uintptr_t at = entry->d_un.d_ptr;  // glibc has added the base, but not everywhere
+    names = reinterpret_cast<const char*>(at < out.object.base ? at + out.object.base : at);
+  }
+  if (names == nullptr) return;
+  for (auto* entry = dynamic; entry->d_tag != DT_NULL; ++entry) {
+    if (entry->d_tag == DT_NEEDED) out.needs.emplace_back(names + entry->d_un.d_val);
+    if (entry->d_tag == DT_SONAME) out.own_name = names + entry->d_un.d_val;
+  }
+}
+
+inline int add_loaded(dl_phdr_info* info, std::size_t, void* out) {
+  auto& list = *static_cast<std::vector<loaded_object>*>(out);
+  const bool is_executable = list.empty();
+  loaded_object& added = list.emplace_back();
+  added.object.path = is_executable ? "/proc/self/exe" : info->dlpi_name != nullptr ? info->dlpi_name : "";
+  added.object.base = info->dlpi_addr;
+  added.object.first = std::numeric_limits<std::uintptr_t>::max();
+  added.is_needed = is_executable;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& segment = info->dlpi_phdr[i];
+    const std::uintptr_t begin = info->dlpi_addr + segment.p_vaddr;
+    if (segment.p_type == PT_LOAD) {
+      added.object.first = std::min(added.object.first, begin);
+      added.object.last = std::max(added.object.last, begin + segment.p_memsz);
+    } else if (segment.p_type == PT_DYNAMIC && added.object.path.find('/') != std::string::npos) {
+      read_dynamic(added, reinterpret_cast<const ElfW(Dyn)*>(begin));
+    }
+  }
+  return 0;
+}
+
+}  // namespace objects_detail
+
+inline std::vector<program_object> program_objects() {
+  using namespace objects_detail;
+  std::vector<loaded_object> loaded;
+  ::dl_iterate_phdr(&add_loaded, &loaded);
+  // Needed is what the executable names, and what that names, and so on.
+  std::vector<std::size_t> reached{0};
+  for (std::size_t next = 0; next < reached.size(); ++next) {
+    for (const std::string_view name : loaded[reached[next]].needs) {
+      for (std::size_t i = 0; i < loaded.size(); ++i) {
+        if (loaded[i].is_needed || (name != loaded[i].own_name && file_name(name) != file_name(loaded[i].object.path))) continue;
+        loaded[i].is_needed = true;
+        reached.push_back(i);
+      }
+    }
+  }
+  std::vector<program_object> own;
+  for (loaded_object& each : loaded) {
+    if (each.is_needed && (own.empty() || !is_system_path(each.object.path))) own.push_back(std::move(each.object));
+  }
+  return own;
 }
 
 }  // namespace rh::detail

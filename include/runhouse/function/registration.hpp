@@ -3,6 +3,7 @@
 
 #include <runhouse/function/callable.hpp>
 #include <runhouse/function/function_table.hpp>
+#include <runhouse/function/pretty_name.hpp>
 #include <runhouse/function/signature_hash.hpp>
 #include <runhouse/wire/archive.hpp>
 
@@ -49,6 +50,16 @@ class held_argument {
   stored value_;
 };
 
+template <class F, class Signature = typename callable<F>::type>
+class registration;
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_count(const function_entry& entry, std::size_t given, std::size_t wanted) {
+  fail(errc::bad_payload, "the call has " + std::to_string(given) + " payloads where " + pretty_name(entry.name) + " takes " +
+                              std::to_string(wanted));
+}
+
+/// The code that a call of F runs. Its address names F, so it refers to F's own entry: a linker that folds functions
+/// of the same instructions (lld's --icf=all) then leaves it alone.
 template <class F>
 wire::payload run_thunk(const invocation& call) {
   using signature = typename callable<F>::type;
@@ -56,8 +67,7 @@ wire::payload run_thunk(const invocation& call) {
   using travels = travelling<parameters>;
   constexpr std::size_t first = carries_state<F> ? 1 : 0;
   if (call.arguments.size() != travels::count + first) {
-    fail(errc::bad_payload, "the call has " + std::to_string(call.arguments.size()) + " payloads where the function takes " +
-                                std::to_string(travels::count + first));
+    fail_count(registration<F>::get(), call.arguments.size(), travels::count + first);
   }
   return [&]<std::size_t... I>(std::index_sequence<I...>) {
     // Braces: decoded from left to right.
@@ -97,9 +107,6 @@ struct registered_entry : function_entry {
 };
 
 /// The entry of F in the function table. Whoever calls get() anywhere causes it to be there before main.
-template <class F, class Signature = typename callable<F>::type>
-class registration;
-
 template <class F, class R, class... A>
 class registration<F, signature<R, A...>> {
  public:

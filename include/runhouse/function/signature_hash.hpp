@@ -4,8 +4,11 @@
 #include <runhouse/wire/message.hpp>
 #include <runhouse/wire/raw.hpp>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -40,23 +43,34 @@ class fnv128 {
   uint128 value_ = uint128{0x6c62272e07bb0142} << 64 | 0x62b821756295c58d;
 };
 
+/// The layout of a raw type, and of those that a standard template is made of; a name does not tell it.
 template <class T>
-void add_layout(fnv128& hash) {
-  using bare = std::remove_cvref_t<T>;
-  if constexpr (is_raw_v<bare>) {
-    hash.add(sizeof(bare));
-    hash.add(alignof(bare));
+struct layout {
+  static void add(fnv128& hash) {
+    if constexpr (is_raw_v<T>) {
+      hash.add(std::uint64_t{sizeof(T)});
+      hash.add(std::uint64_t{alignof(T)});
+    }
   }
-}
+};
+template <template <class...> class Template, class... T>
+  requires(!is_raw_v<Template<T...>>)
+struct layout<Template<T...>> {
+  static void add(fnv128& hash) { (layout<std::remove_cvref_t<T>>::add(hash), ...); }
+};
+template <class T, std::size_t N>
+  requires(!is_raw_v<T>)
+struct layout<std::array<T, N>> : layout<T> {};
+template <class T, std::size_t N>
+struct layout<std::span<T, N>> : layout<std::remove_const_t<T>> {};
 
-/// What the two sides compare before a call runs: the mangled R(A...), and the layout of raw types among them, which
-/// the name does not tell.
+/// What the two sides compare before a call runs: the mangled R(A...), and the layout of raw types among them.
 template <class R, class... A>
 wire::hash128 signature_hash(std::type_identity<R(A...)>) {
   fnv128 hash;
   hash.add(typeid(R(A...)).name());
-  if constexpr (!std::is_void_v<R>) add_layout<R>(hash);
-  (add_layout<A>(hash), ...);
+  layout<std::remove_cvref_t<R>>::add(hash);
+  (layout<std::remove_cvref_t<A>>::add(hash), ...);
   return hash.bytes();
 }
 

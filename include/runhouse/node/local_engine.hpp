@@ -7,6 +7,7 @@
 #include <runhouse/os/system.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -36,6 +37,12 @@ class local_engine final : public worker_link::owner, public flushable {
 
   void submit(call_ptr call) noexcept;
   void cancel(call_state& call) noexcept;
+  /// Writes to the workers that there are now.
+  std::uint64_t writes() const noexcept {
+    std::uint64_t sum = 0;
+    for (const auto& w : workers_) sum += w->writes();
+    return sum;
+  }
   engine_resources resources() const noexcept { return {os::usable_cpus(), max_workers_}; }
 
  private:

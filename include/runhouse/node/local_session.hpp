@@ -5,6 +5,7 @@
 #include <runhouse/node/local_engine.hpp>
 #include <runhouse/rpc/session.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,6 +26,8 @@ class local_session final : public session {
   void cancel(call_state& call) noexcept override { engine_->engine.cancel(call); }
   void defer(strand_work& work) noexcept override { runtime_.defer(work); }
   const std::string& host() const noexcept override { return host_; }
+  /// Writes to workers so far, for those who count them. On the strand, or while no call is under way.
+  std::uint64_t writes() const noexcept { return engine_->engine.writes(); }
   unsigned workers() const noexcept override { return engine_->engine.resources().workers; }
 
  private:

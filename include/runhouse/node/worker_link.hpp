@@ -79,22 +79,32 @@ class worker_link final : public poller, public flushable, public std::enable_sh
     std::string last_output;
   };
 
+  /// One of the worker's pipes, and the call whose text is read from it next.
+  struct output_pipe {
+    asio::posix::stream_descriptor events;
+    call_output lines;
+    bool is_error;
+    std::uint32_t owner = 1;
+  };
+
   bool read_calls() noexcept;
   bool serve_frame(const wire::frame& in);
   bool end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t number);
   void finish_front(wire::outcome_head head, wire::buffer body);
   void grant_credit(std::uint64_t stream, std::size_t bytes);
   void read_output() noexcept;
-  bool read_pipe(int fd, call_output& lines, std::uint32_t& marked, bool is_error);
-  void line(std::uint32_t marked, bool is_error, std::string_view text);
+  bool read_pipe(output_pipe& pipe);
+  void end_output(output_pipe& pipe, std::uint32_t number);
+  void line(const output_pipe& pipe, std::string_view text);
   void lost(std::string why) noexcept;
   void closed() noexcept;
   void watch_exit();
   void exited() noexcept;
   void fail_running(const std::string& why);
   void watch_calls();
-  void watch_pipe(asio::posix::stream_descriptor& pipe);
+  void watch_pipe(output_pipe& pipe);
   void watch_writable();
+  void close_events() noexcept;
   void control(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload);
   void escalate(std::uint32_t number, int signal, std::chrono::seconds after);
 
@@ -103,8 +113,6 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   worker_process process_;
   asio::posix::stream_descriptor calls_events_;
   asio::posix::stream_descriptor exit_events_;
-  asio::posix::stream_descriptor out_events_;
-  asio::posix::stream_descriptor err_events_;
   asio::steady_timer deadline_;
   asio::steady_timer kill_timer_;
 
@@ -118,10 +126,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   std::uint64_t bytes_ahead_ = 0;
   std::uint32_t last_number_ = 0;
   std::uint64_t writes_ = 0;
-  call_output out_lines_;
-  call_output err_lines_;
-  std::uint32_t out_marked_ = 0;
-  std::uint32_t err_marked_ = 0;
+  output_pipe printed_;
+  output_pipe printed_on_stderr_;
   std::string last_output_;
   std::string why_lost_;
   bool ready_ = false;

@@ -31,23 +31,30 @@ struct sent_function {
   static sent_function of(const function_entry& entry) {
     const auto place = locate(reinterpret_cast<const void*>(entry.run));
     if (!place) {
-      fail(errc::unknown_function, pretty_name(entry.name) + " lies in no file of this program: it cannot be found by a worker");
+      fail(errc::unknown_function, pretty_name(entry.name) +
+                                       " is no part of this program, which is its executable and the shared libraries that it is "
+                                       "linked with, but for those of the system: a worker would not find it; link its library "
+                                       "instead of opening it with dlopen");
     }
     return {entry.name, entry.signature, {place->first, place->second, {}}};
   }
 };
 
-/// Whether an argument of type A can be given for a parameter P.
+/// Whether an A is encoded like a parameter P as it is: a std::string for a std::string_view, say, or the reverse.
 template <class P, class A>
-inline constexpr bool fits_parameter = std::is_convertible_v<A, typename parameter<P>::stored>;
+inline constexpr bool encodes_as = std::same_as<typename parameter<A>::travels, typename parameter<P>::travels>;
+
+/// Whether an argument of type A can be given for a parameter P. An lvalue that cannot be copied can: it is only read.
+template <class P, class A>
+inline constexpr bool fits_parameter = encodes_as<P, A> || std::is_convertible_v<A, typename parameter<P>::stored>;
 
 /// An argument for a parameter P, as bytes. Something else than what travels is converted first, as by static_cast.
 template <class P, class A>
 wire::shared_payload encode_argument(A&& argument) {
-  using stored = typename parameter<P>::stored;
-  if constexpr (std::same_as<std::remove_cvref_t<A>, stored>) {
+  if constexpr (encodes_as<P, A>) {
     return std::make_shared<wire::payload>(wire::encode(argument));
   } else {
+    using stored = typename parameter<P>::stored;
     return std::make_shared<wire::payload>(wire::encode(static_cast<stored>(std::forward<A>(argument))));
   }
 }

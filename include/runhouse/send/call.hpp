@@ -196,7 +196,7 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   [[noreturn]] static void fail_taken() {
     fail(errc::already_taken, "the result of this call was taken already, or the call was moved from or cancelled");
   }
-  static task<R> await(call c) { co_return co_await c; }
+  RH_TEMPLATE_COROUTINE static task<R> await(call c) { co_return co_await c; }
   detail::counted<detail::pending> take_pending() {
     if (!pending_) fail_taken();
     return std::exchange(pending_, {});

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/task.hpp>
 #include <runhouse/function/callable.hpp>
-#include <runhouse/function/registration.hpp>
+#include <runhouse/function/fn.hpp>
 #include <runhouse/send/argument.hpp>
 #include <runhouse/send/each.hpp>
 #include <runhouse/send/map.hpp>
+#include <runhouse/wire/archive.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <ranges>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 /// The conditions behind the one-sentence errors of send, which asserts them where the user's own line is the only one
 /// between the compiler and the sentence.
@@ -21,32 +26,141 @@ inline constexpr bool is_member_fn = false;
 template <auto Function>
 inline constexpr bool is_member_fn<fn<Function>> = std::is_member_pointer_v<decltype(Function)>;
 
-template <class P>
-inline constexpr bool parameter_travels = dangles<P> || is_stop_token<P> || wire::serializable<typename parameter<P>::travels>;
+template <class T>
+inline constexpr bool is_function_pointer = std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>;
 
-template <class Signature>
-struct signature_checks;
-template <class R, class... A>
-struct signature_checks<signature<R, A...>> {
-  static constexpr bool none_dangles = (!dangles<A> && ...);
-  static constexpr bool parameters_travel = (parameter_travels<A> && ...);
-  static constexpr bool result_is_value = !std::is_reference_v<R> && !std::is_pointer_v<R>;
-  static constexpr bool result_travels = [] {
-    if constexpr (std::is_void_v<R> || !result_is_value) {
-      return true;
-    } else {
-      return wire::serializable<std::remove_cv_t<R>>;
-    }
-  }();
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<task<T>> = true;
+
+/// Whether F is the type of a lambda, by what the compilers call those.
+template <class F>
+inline constexpr bool is_lambda = wire::detail::spelled<F>().find("<lambda") != std::string_view::npos ||
+                                  wire::detail::spelled<F>().find("(lambda at") != std::string_view::npos;
+
+/// What is wrong with a callable; the first that applies, so that one sentence is said and not five.
+enum class send_problem {
+  none,
+  member_function,
+  function_pointer,
+  unknown_signature,
+  capture,
+  state,
+  construction,
+  dangling_parameter,
+  stop_token_place,
+  long_double,
+  map,
+  set,
+  unordered_map,
+  unordered_set,
+  list,
+  forward_list,
+  deque,
+  queue,
+  stack,
+  variant,
+  memory,
+  chrono,
+  bitset,
+  valarray,
+  atomic,
+  parameter,
+  result_reference,
+  result_view,
+  result_task,
+  result,
 };
 
+/// The problem of a type that cannot be serialized: the cereal header that it lacks, or else `otherwise`.
+template <class T>
+consteval send_problem travel_problem(send_problem otherwise) {
+  if constexpr (wire::serializable<T>) {
+    return send_problem::none;
+  } else if constexpr (std::is_same_v<T, long double>) {
+    return send_problem::long_double;
+  } else {
+    using enum send_problem;
+    constexpr std::pair<std::string_view, send_problem> headers[] = {
+        {"map", map},         {"set", set},     {"unordered_map", unordered_map}, {"unordered_set", unordered_set},
+        {"list", list},       {"deque", deque}, {"forward_list", forward_list},   {"queue", queue},
+        {"stack", stack},     {"chrono", chrono}, {"variant", variant},           {"memory", memory},
+        {"bitset", bitset},   {"atomic", atomic}, {"valarray", valarray},
+    };
+    if (const char* missing = wire::missing_header<T>()) {
+      std::string_view name = missing;  // "cereal/types/map.hpp"
+      name.remove_prefix(name.rfind('/') + 1);
+      name.remove_suffix(std::string_view(".hpp").size());
+      for (const auto& [header, problem] : headers) {
+        if (name == header) return problem;
+      }
+    }
+    return otherwise;
+  }
+}
+
+template <class P, bool IsLast>
+consteval send_problem parameter_problem() {
+  if constexpr (dangles<P>) {
+    return send_problem::dangling_parameter;
+  } else if constexpr (is_stop_token<P>) {
+    return IsLast ? send_problem::none : send_problem::stop_token_place;
+  } else {
+    return travel_problem<typename parameter<P>::travels>(send_problem::parameter);
+  }
+}
+
+template <class R>
+consteval send_problem result_problem() {
+  if constexpr (std::is_void_v<R>) {
+    return send_problem::none;
+  } else if constexpr (std::is_reference_v<R> || std::is_pointer_v<R>) {
+    return send_problem::result_reference;
+  } else if constexpr (!std::same_as<typename parameter<R>::travels, std::remove_cv_t<R>>) {
+    return send_problem::result_view;
+  } else if constexpr (is_task<R>) {
+    return send_problem::result_task;
+  } else {
+    return travel_problem<std::remove_cv_t<R>>(send_problem::result);
+  }
+}
+
+template <class R, class... A>
+consteval send_problem signature_problem(std::type_identity<signature<R, A...>>) {
+  return []<std::size_t... I>(std::index_sequence<I...>) {
+    for (const send_problem p : {parameter_problem<A, I + 1 == sizeof...(A)>()..., result_problem<R>()}) {
+      if (p != send_problem::none) return p;
+    }
+    return send_problem::none;
+  }(std::index_sequence_for<A...>());
+}
+
 template <class F>
-struct send_checks {
-  static constexpr bool is_free = !is_member_fn<F>;
-  static constexpr bool has_signature = !is_free || !std::is_void_v<typename callable<F>::type>;
-  static constexpr bool has_no_captures = !has_signature || is_fn<F> || std::is_empty_v<F> || wire::serializable<F>;
-  using signature = std::conditional_t<is_free && has_signature, typename callable<F>::type, rh::detail::signature<void>>;
-  using on_signature = signature_checks<std::conditional_t<std::is_void_v<signature>, rh::detail::signature<void>, signature>>;
+consteval send_problem problem_of() {
+  if constexpr (is_member_fn<F>) {
+    return send_problem::member_function;
+  } else if constexpr (is_function_pointer<F>) {
+    return send_problem::function_pointer;
+  } else if constexpr (std::is_void_v<typename callable<F>::type>) {
+    return send_problem::unknown_signature;
+  } else if constexpr (std::is_empty_v<F> && !std::is_default_constructible_v<F>) {
+    return send_problem::construction;
+  } else if constexpr (!std::is_empty_v<F> && !wire::serializable<F>) {
+    return is_lambda<F> ? send_problem::capture : send_problem::state;
+  } else {
+    return signature_problem(std::type_identity<typename callable<F>::type>());
+  }
+}
+
+/// The signature of F; where F cannot be sent, one that brings no further errors.
+template <class F, send_problem Problem>
+struct checked_signature {
+  using type = signature<void>;
+};
+template <class F>
+struct checked_signature<F, send_problem::none> : callable<F> {
+  using type = typename callable<F>::type;
 };
 
 template <std::size_t I, class Signature, class... A>
@@ -69,6 +183,8 @@ struct argument_checks {
   static constexpr bool rest_fits = []<std::size_t... I>(std::index_sequence<I...>) {
     return (nth_fits<I + 6, Signature, A...> && ...);
   }(std::make_index_sequence<(sizeof...(A) > 6 ? sizeof...(A) - 6 : 0)>());
+  static constexpr bool unmarked = !(is_spread<std::remove_cvref_t<A>> || ...);
+  static constexpr bool refused = (std::same_as<std::remove_cvref_t<A>, refused_range> || ...);  // each() has said why
   static constexpr bool all = enough && not_more && fits<1> && fits<2> && fits<3> && fits<4> && fits<5> && fits<6> && rest_fits;
 };
 

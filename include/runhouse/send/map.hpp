@@ -72,7 +72,8 @@ class map_rows {
 };
 
 template <class P, class A>
-concept spreadable = std::ranges::input_range<A> && fits_parameter<P, std::ranges::range_reference_t<A>> && !fits_parameter<P, A>;
+concept spreadable =
+    std::ranges::input_range<A> && fits_parameter<P, std::ranges::range_reference_t<A>> && !fits_parameter<P, A>;
 
 template <class... A>
 inline constexpr bool any_marked = (is_spread<std::remove_cvref_t<A>> || ...);

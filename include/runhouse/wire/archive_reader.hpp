@@ -113,7 +113,6 @@ namespace detail {
 struct reader_hooks {
   template <class T>
   static void enter(archive_reader& ar, const T&) {
-    check_supported<T, archive_reader, cereal::traits::is_input_serializable<T, archive_reader>::value>();
     if constexpr (counts_depth<T>) {
       enter_object(ar);
     } else if constexpr (counted_container<T>) {
@@ -169,7 +168,8 @@ struct reader_hooks {
 // What follows is found by cereal through argument-dependent lookup.
 
 template <class T>
-void prologue(archive_reader& ar, const T& value) {
+typename detail::check_supported<T, cereal::traits::is_input_serializable<T, archive_reader>::value>::type prologue(
+    archive_reader& ar, const T& value) {
   detail::reader_hooks::enter(ar, value);
 }
 template <class T>

@@ -3,6 +3,7 @@
 
 #include <runhouse/core/error.hpp>
 #include <runhouse/core/limits.hpp>
+#include <runhouse/wire/bytes.hpp>
 #include <runhouse/wire/detail/element_count.hpp>
 #include <runhouse/wire/detail/refused.hpp>
 #include <runhouse/wire/payload.hpp>
@@ -13,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <span>
@@ -51,8 +53,7 @@ class archive_writer : public cereal::OutputArchive<archive_writer> {
 
   /// `size_bytes` bytes into the stream.
   void write(const void* from, std::size_t size_bytes) {
-    const auto* bytes = static_cast<const std::byte*>(from);
-    out_.stream.insert(out_.stream.end(), bytes, bytes + size_bytes);
+    append(out_.stream, {static_cast<const std::byte*>(from), size_bytes});
   }
   void write_count(std::uint64_t count) { write(&count, sizeof count); }
   /// A raw block; `alignment` is 1, 2, 4, 8 or 16.
@@ -93,7 +94,6 @@ namespace detail {
 struct archive_hooks {
   template <class T>
   static void enter(archive_writer& ar, const T& value) {
-    check_supported<T, archive_writer, cereal::traits::is_output_serializable<T, archive_writer>::value>();
     if constexpr (counts_depth<T>) {
       if (++ar.depth_ > limits::archive_depth) fail_depth();
     } else if constexpr (counted_container<T>) {
@@ -132,7 +132,8 @@ struct archive_hooks {
 // What follows is found by cereal through argument-dependent lookup.
 
 template <class T>
-void prologue(archive_writer& ar, const T& value) {
+typename detail::check_supported<T, cereal::traits::is_output_serializable<T, archive_writer>::value>::type prologue(
+    archive_writer& ar, const T& value) {
   detail::archive_hooks::enter(ar, value);
 }
 template <class T>

@@ -14,6 +14,14 @@
 
 namespace rh::wire {
 
+/// Puts bytes at the end. Not insert(): where all is inlined, g++ 12 sees an overflow in it that is not there.
+inline void append(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  const std::size_t at = out.size();
+  out.resize(at + bytes.size());
+  std::memcpy(out.data() + at, bytes.data(), bytes.size());
+}
+
 /// Appends little-endian fields to a vector.
 class byte_writer {
  public:
@@ -24,10 +32,7 @@ class byte_writer {
     put(std::as_bytes(std::span(&value, 1)));
   }
   void put(std::span<const std::byte> bytes) {
-    // Not insert(): g++ 12 sees an overflow in it that is not there.
-    const std::size_t at = out_->size();
-    out_->resize(at + bytes.size());
-    if (!bytes.empty()) std::memcpy(out_->data() + at, bytes.data(), bytes.size());
+    append(*out_, bytes);
   }
   /// u32 length, then the bytes.
   void put_text(std::string_view text) {

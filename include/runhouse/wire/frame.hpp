@@ -32,7 +32,8 @@ enum class frame_type : std::uint8_t {
   functions = 0x25,
 };
 
-/// More of this message follows in data frames of the same stream.
+/// More of this message follows: of a call, outcome or data frame in data frames of the same stream, of functions in
+/// functions frames. No other frame has it.
 inline constexpr std::uint8_t flag_more = 0x01;
 
 struct frame_header {
@@ -52,7 +53,8 @@ struct frame_header {
 ///     8       8      stream
 /// Errors:
 ///   errc::truncated        fewer than header_bytes in `in`: read more and call again
-///   errc::protocol_error   no magic, an unknown type below 0x80, or an unknown flag: close the connection
+///   errc::protocol_error   no magic, an unknown type below 0x80, or a flag that its type does not have: close the
+///                          connection
 ///   errc::frame_too_large  payload_bytes is over `largest`: close the connection
 /// Source: wire/protocol.md, section 2.
 [[nodiscard]] inline result<frame_header> decode_header(std::span<const std::byte> in,
@@ -74,9 +76,11 @@ inline result<frame_header> decode_header(std::span<const std::byte> in, std::si
   const auto flags = read.get<std::uint8_t>();
   const auto payload_bytes = read.get<std::uint32_t>();
   const auto stream = read.get<std::uint64_t>();
-  if (magic != frame_magic || (flags & ~flag_more) != 0) return errc::protocol_error;
+  if (magic != frame_magic) return errc::protocol_error;
   const bool known = (type >= 0x01 && type <= 0x02) || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x25);
   if (!known && type < 0x80) return errc::protocol_error;
+  const bool may_continue = (type >= 0x10 && type <= 0x12) || type == 0x25;
+  if (known && (flags & ~(may_continue ? flag_more : 0)) != 0) return errc::protocol_error;
   if (payload_bytes > largest) return errc::frame_too_large;
   return frame_header{static_cast<frame_type>(type), flags, payload_bytes, stream};
 }
@@ -94,8 +98,8 @@ inline std::array<std::byte, header_bytes> encode(const frame_header& header) no
 inline void append_frame(std::vector<std::byte>& out, frame_header header, std::span<const std::byte> payload) {
   header.payload_bytes = static_cast<std::uint32_t>(payload.size());
   const auto bytes = encode(header);
-  out.insert(out.end(), bytes.begin(), bytes.end());
-  out.insert(out.end(), payload.begin(), payload.end());
+  append(out, bytes);
+  append(out, payload);
 }
 
 }  // namespace rh::wire

@@ -55,6 +55,12 @@ struct hello {
   std::string host;
 };
 
+/// Why the sender ends the connection; the last frame that it sends on it.
+struct bye {
+  std::uint32_t code = 0;  ///< an errc, or 0: nothing is wrong
+  std::string text;        ///< for people
+};
+
 struct call_head {
   hash128 signature{};
   function_id function;
@@ -107,7 +113,12 @@ struct function_row {
 
 inline std::vector<std::byte> encode(const hello& h);
 inline result<hello> decode_hello(std::span<const std::byte> in);
-inline std::vector<std::byte> encode(const std::vector<function_row>& rows);
+inline std::vector<std::byte> encode(const bye& b);
+inline result<bye> decode_bye(std::span<const std::byte> in);
+/// The payload of one functions frame. Precondition: it fits one; see functions_frame_rows.
+inline std::vector<std::byte> encode(std::span<const function_row> rows);
+/// How many of the first `rows` go into one functions frame of at most `largest` bytes, but at least one.
+inline std::size_t functions_frame_rows(std::span<const function_row> rows, std::size_t largest = limits::chunk_bytes) noexcept;
 inline result<std::vector<function_row>> decode_functions(std::span<const std::byte> in);
 
 /// The head's fixed part is written first, so that a reader of a first frame finds the body behind it.
@@ -243,11 +254,40 @@ inline result<hello> decode_hello(std::span<const std::byte> in) {
   h.incarnation = read.get<std::uint64_t>();
   h.program = detail::take_array<32>(read);
   h.host = read.text();
-  if (!read.ok() || h.largest_frame < 4096) return errc::protocol_error;
+  if (!read.ok() || h.largest_frame < limits::frame_bytes) return errc::protocol_error;
   return h;  // what a later minor version appends is skipped
 }
 
-inline std::vector<std::byte> encode(const std::vector<function_row>& rows) {
+inline std::vector<std::byte> encode(const bye& b) {
+  std::vector<std::byte> bytes;
+  byte_writer out(bytes);
+  out.put(b.code);
+  out.put_text(b.text);
+  return bytes;
+}
+
+inline result<bye> decode_bye(std::span<const std::byte> in) {
+  byte_reader read(in);
+  bye b;
+  b.code = read.get<std::uint32_t>();
+  b.text = read.text();
+  if (!read.ok()) return errc::protocol_error;
+  return b;
+}
+
+inline std::size_t functions_frame_rows(std::span<const function_row> rows, std::size_t largest) noexcept {
+  constexpr std::size_t row_bytes = 16 + 16 + 8 + 2 * 7;  // function, signature, two lengths, padding
+  std::size_t bytes = 8;
+  std::size_t count = 0;
+  for (const function_row& row : rows) {
+    bytes += row_bytes + row.function.name.size() + row.name.size() + row.pretty.size();
+    if (bytes > largest && count > 0) break;
+    ++count;
+  }
+  return count;
+}
+
+inline std::vector<std::byte> encode(std::span<const function_row> rows) {
   std::vector<std::byte> bytes;
   byte_writer out(bytes);
   out.put(static_cast<std::uint32_t>(rows.size()));
@@ -266,7 +306,7 @@ inline result<std::vector<function_row>> decode_functions(std::span<const std::b
   byte_reader read(in);
   const auto count = read.get<std::uint32_t>();
   read.get<std::uint32_t>();
-  if (count > read.left() / 24) return errc::protocol_error;
+  if (count > read.left() / 32) return errc::protocol_error;
   std::vector<function_row> rows(count);
   for (function_row& row : rows) {
     row.function = detail::decode_function(read);

@@ -55,7 +55,8 @@ class incoming_message {
  public:
   /// The first frame. Errors: errc::protocol_error; std::bad_alloc where there is no memory for the body.
   result<bool> begin(const frame_header& header, std::span<const std::byte> in);
-  /// Each data frame after it. Both give true when the message is whole.
+  /// Each data frame after it, which is not empty. Both give true when the message is whole.
+  /// Errors: errc::protocol_error, also where more comes than the head announced, or less.
   result<bool> add(const frame_header& header, std::span<const std::byte> in);
 
   const Head& head() const noexcept { return head_; }
@@ -133,14 +134,14 @@ inline std::size_t outgoing_message::append_next(std::vector<std::byte>& out, st
   const auto header = encode(frame_header{begun_ ? frame_type::data : type_, last ? std::uint8_t{0} : flag_more,
                                           static_cast<std::uint32_t>(payload_bytes), stream_});
   out.reserve(out.size() + header.size() + payload_bytes);
-  out.insert(out.end(), header.begin(), header.end());
-  if (!begun_) out.insert(out.end(), head_.begin(), head_.end());
+  append(out, header);
+  if (!begun_) append(out, head_);
   begun_ = true;
   left_ -= take;
   for (std::size_t open = take; open > 0;) {
     std::span<const std::byte>& piece = pieces_[piece_];
     const std::size_t n = std::min(open, piece.size());
-    out.insert(out.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(n));
+    append(out, piece.first(n));
     piece = piece.subspan(n);
     open -= n;
     if (piece.empty()) ++piece_;
@@ -164,6 +165,7 @@ result<bool> incoming_message<Head>::begin(const frame_header& header, std::span
 template <class Head>
 result<bool> incoming_message<Head>::add(const frame_header& header, std::span<const std::byte> in) {
   if (in.size() > body_.size() - filled_) return errc::protocol_error;
+  if (header.type == frame_type::data && in.empty()) return errc::protocol_error;  // would never come to an end
   if (!in.empty()) std::memcpy(body_.data() + filled_, in.data(), in.size());
   filled_ += in.size();
   const bool more = (header.flags & flag_more) != 0;

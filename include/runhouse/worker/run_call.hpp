@@ -55,10 +55,11 @@ call_result run_call(function_finder& functions, const wire::call_head& head,
 
 inline const function_entry* function_finder::find(const wire::function_id& id) {
   if (id.object == wire::function_id::by_name) {
-    if (!is_stable_name(id.name)) return nullptr;
-    return find_function([&](const function_entry& e) { return id.name == e.name; });
+    const auto* named = find_function([&](const function_entry& e) { return id.name == e.name; });
+    return named != nullptr && is_stable_name(named->name) ? named : nullptr;
   }
-  // Offsets of distinct objects do not meet in the first 2^48 bytes of an address space.
+  // An address has 48 bits, so that distinct places have distinct keys.
+  if (id.object > 0xffff || id.offset >> 48 != 0) return nullptr;
   const std::uint64_t key = std::uint64_t{id.object} << 48 ^ id.offset;
   if (const auto known = by_place_.find(key); known != by_place_.end()) return known->second;
   const auto objects = program_objects();
@@ -105,11 +106,17 @@ inline wire::exception_kind kind_of(const std::exception& e) noexcept {
 
 namespace worker_detail {
 
+/// So that the head of an outcome fits a frame whatever was thrown.
+inline std::string bounded(std::string text) {
+  if (text.size() > limits::outcome_text_bytes) text.resize(limits::outcome_text_bytes);
+  return text;
+}
+
 inline call_result refuse(errc code, std::string what) {
   call_result out;
   out.head.kind = wire::outcome_kind::error;
   out.head.code = static_cast<std::uint32_t>(code);
-  out.head.what = std::move(what);
+  out.head.what = bounded(std::move(what));
   return out;
 }
 
@@ -118,15 +125,17 @@ inline call_result thrown(wire::exception_kind kind, std::string what) {
   out.head.kind = wire::outcome_kind::exception;
   out.head.code = static_cast<std::uint32_t>(kind);
   const std::type_info* type = abi::__cxa_current_exception_type();
-  out.head.type_name = type != nullptr ? demangled(type->name()) : "unknown";
-  out.head.what = std::move(what);
+  out.head.type_name = type != nullptr ? bounded(demangled(type->name())) : "unknown";
+  out.head.what = bounded(std::move(what));
   return out;
 }
 
 inline std::string unknown(const wire::function_id& id) {
   const std::string build = short_text(program_identity());
   if (id.object == wire::function_id::by_name) {
-    return "the program there (build " + build + ") has no function " + pretty_name(id.name.c_str()) +
+    // A demangler recurses as deep as a name wants, and this one may be anything.
+    const std::string name = id.name.size() <= 1024 ? pretty_name(id.name.c_str()) : "of that name,";
+    return "the program there (build " + build + ") has no function " + name +
            " that other builds can call: it needs external linkage, and a send of it in that program";
   }
   return "the program there (build " + build + ") has no such function: is the same program running on both sides?";

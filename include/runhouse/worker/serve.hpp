@@ -17,12 +17,15 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -53,18 +56,25 @@ class worker {
  private:
   using lock = std::unique_lock<std::mutex>;
 
+  void take_descriptors();
   void say_hello();
   void serve_frame(const wire::frame& in);
+  void begin_call(const wire::frame& in);
   void serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream);
+  void serve_describe(std::uint64_t stream);
   void send_outcome(call_result result, std::uint64_t stream);
   bool mark_output(std::uint64_t stream);
-  void send_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload);
+  void send_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload, std::uint8_t flags = 0);
   void send_all(int socket, std::span<const std::byte> bytes);
   bool receive_more();
 
   void watch();
   void watch_frame(const wire::frame& in);
+  /// Says why on the socket that the calling thread writes to, and ends.
+  [[noreturn]] static void refuse(int socket, errc code, const std::string& why);
   [[noreturn]] static void end();
+
+  static constexpr std::uint64_t no_stream = ~std::uint64_t{0};  // a call's is its number, of 32 bits
 
   std::string mark_token_;
   function_finder functions_;
@@ -72,32 +82,35 @@ class worker {
   wire::frame_buffer in_;
   io::waiting_policy waiting_;
   std::vector<std::byte> out_;
+  bool greeted_ = false;
+  std::optional<std::uint32_t> last_number_;  // of the calls that came
   std::optional<std::pair<std::uint64_t, wire::incoming_message<wire::call_head>>> partial_;
 
   // Shared with the watcher.
   std::mutex mutex_;
   std::condition_variable credit_came_;
-  std::uint64_t running_ = 0;
-  std::uint64_t cancelled_ = 0;  // the highest stream that was cancelled while it ran or before
+  std::uint64_t running_ = no_stream;
+  std::uint64_t cancelled_ = no_stream;  // started, says the gate, but not yet running_ when its cancel came
   std::stop_source stop_;
   std::uint64_t credit_ = limits::stream_credit_bytes;
 };
 
-/// Serves if this process was started as a worker, and then does not return.
-inline void serve_as_worker_if_asked() {
-  const char* asked = std::getenv(worker_variable);
-  if (asked == nullptr) return;
-  std::string token = asked;
+/// Whether this process was started as a worker.
+inline bool is_asked_to_serve() noexcept { return std::getenv(worker_variable) != nullptr; }
+
+/// Serves, until the node is gone. Precondition: is_asked_to_serve().
+[[noreturn]] inline void serve_as_worker() {
+  std::string token = std::getenv(worker_variable);
   ::unsetenv(worker_variable);  // what a function starts is no worker
   worker(std::move(token)).run();
 }
 
 // ---- implementation
 
-inline void worker::run() {
-  int type = 0;
-  socklen_t size = sizeof type;
+inline void worker::take_descriptors() {
   for (const int fd : {worker_descriptors::calls, worker_descriptors::control}) {
+    int type = 0;
+    socklen_t size = sizeof type;
     if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
       std::fprintf(stderr, "runhouse: %s is set, but descriptor %d is no socket of a node; unset the variable\n", worker_variable, fd);
       std::_Exit(2);
@@ -105,12 +118,28 @@ inline void worker::run() {
     os::set_nonblocking(fd);
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
+  // A touch of a mapped page that its file does not have is SIGBUS.
+  struct stat facts {};
+  if (::fstat(worker_descriptors::gate, &facts) != 0 || !S_ISREG(facts.st_mode) ||
+      facts.st_size < static_cast<off_t>(os::shared_page<wire::start_gate>::page_bytes)) {
+    std::fprintf(stderr, "runhouse: descriptor %d is no memory file of a page, as a worker's start gate must be\n", worker_descriptors::gate);
+    std::_Exit(2);
+  }
   ::fcntl(worker_descriptors::gate, F_SETFD, FD_CLOEXEC);
+  try {
+    gate_ = os::shared_page<wire::start_gate>::map(worker_descriptors::gate);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s, for the start gate\n", e.what());
+    std::_Exit(2);
+  }
+}
+
+inline void worker::run() {
+  take_descriptors();
   // A stopped worker must still see the end of its node. Not SIGKILL: that would spare the processes it has started.
   ::prctl(PR_SET_PDEATHSIG, SIGCONT);
   ::setvbuf(stdout, nullptr, _IOLBF, 0);
 
-  gate_ = os::shared_page<wire::start_gate>::map(worker_descriptors::gate);
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -123,7 +152,9 @@ inline void worker::run() {
     const auto next = in_.next();
     if (next) {
       serve_frame(*next);
-    } else if (next.code() != errc::truncated || !receive_more()) {
+    } else if (next.code() != errc::truncated) {
+      refuse(worker_descriptors::calls, next.code(), "what came on the calls socket is no frame");
+    } else if (!receive_more()) {
       end();
     }
   }
@@ -155,32 +186,25 @@ inline bool worker::receive_more() {
 }
 
 inline void worker::serve_frame(const wire::frame& in) {
+  constexpr int socket = worker_descriptors::calls;
+  if (!greeted_ && in.header.type != wire::frame_type::hello && in.header.type != wire::frame_type::bye) {
+    refuse(socket, errc::protocol_error, "the first frame on the calls socket must be a hello");
+  }
   switch (in.header.type) {
     case wire::frame_type::hello: {
+      if (std::exchange(greeted_, true)) refuse(socket, errc::protocol_error, "a second hello");
       const auto h = wire::decode_hello(in.payload);
       if (!h) {
-        const std::uint32_t code = static_cast<std::uint32_t>(h.code());
-        send_frame(wire::frame_type::bye, 0, std::as_bytes(std::span(&code, 1)));
-        end();
+        refuse(socket, h.code(), "this worker speaks version " + std::to_string(wire::protocol_major) + " of the protocol, " +
+                                     "with frames of at least " + std::to_string(limits::frame_bytes) + " bytes");
       }
       return;
     }
-    case wire::frame_type::call: {
-      if (partial_) end();
-      wire::incoming_message<wire::call_head> call;
-      const auto whole = call.begin(in.header, in.payload);
-      if (!whole) end();
-      if (*whole) {
-        serve_call(call, in.header.stream);
-      } else {
-        partial_.emplace(in.header.stream, std::move(call));
-      }
-      return;
-    }
+    case wire::frame_type::call: return begin_call(in);
     case wire::frame_type::data: {
-      if (!partial_ || partial_->first != in.header.stream) end();
+      if (!partial_ || partial_->first != in.header.stream) refuse(socket, errc::protocol_error, "data of no call");
       const auto whole = partial_->second.add(in.header, in.payload);
-      if (!whole) end();
+      if (!whole) refuse(socket, whole.code(), "a call's data is not of the length that its head announced");
       if (*whole) {
         auto call = std::move(partial_->second);
         partial_.reset();
@@ -188,14 +212,48 @@ inline void worker::serve_frame(const wire::frame& in) {
       }
       return;
     }
-    case wire::frame_type::describe:
-      send_frame(wire::frame_type::functions, in.header.stream, encode(function_finder::rows()));
-      return;
+    case wire::frame_type::describe: return serve_describe(in.header.stream);
     case wire::frame_type::bye: end();
     default:
-      if (static_cast<std::uint8_t>(in.header.type) < 0x80) end();
+      if (static_cast<std::uint8_t>(in.header.type) < 0x80) {
+        refuse(socket, errc::protocol_error, "a frame that does not belong on the calls socket");
+      }
       return;  // a later minor version's
   }
+}
+
+inline void worker::begin_call(const wire::frame& in) {
+  constexpr int socket = worker_descriptors::calls;
+  if (partial_) refuse(socket, errc::protocol_error, "a call before the last one was whole");
+  const auto number = static_cast<std::uint32_t>(in.header.stream);
+  if (number != in.header.stream || (last_number_ && !wire::start_gate::is_after(number, *last_number_))) {
+    refuse(socket, errc::protocol_error, "the number of a call is not after that of the last one");
+  }
+  last_number_ = number;
+  try {
+    wire::incoming_message<wire::call_head> call;
+    const auto whole = call.begin(in.header, in.payload);
+    if (!whole) refuse(socket, whole.code(), "the head of a call cannot be read, or its body is not of the announced length");
+    if (*whole) {
+      serve_call(call, in.header.stream);
+    } else {
+      partial_.emplace(in.header.stream, std::move(call));
+    }
+  } catch (const std::bad_alloc&) {
+    refuse(socket, errc::payload_too_large, "there is no memory for the arguments of a call");
+  }
+}
+
+/// In as many frames as it takes: a program may have more functions than fit into one.
+inline void worker::serve_describe(std::uint64_t stream) {
+  const auto all = function_finder::rows();
+  std::span<const wire::function_row> rows = all;
+  do {
+    const std::size_t n = wire::functions_frame_rows(rows);
+    const auto payload = encode(rows.first(n));
+    rows = rows.subspan(n);
+    send_frame(wire::frame_type::functions, stream, payload, rows.empty() ? std::uint8_t{0} : wire::flag_more);
+  } while (!rows.empty());
 }
 
 inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream) {
@@ -205,7 +263,7 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
     const lock locked(mutex_);
     running_ = stream;
     if (stop_.stop_requested()) stop_ = std::stop_source();
-    if (cancelled_ == stream) stop_.request_stop();
+    if (std::exchange(cancelled_, no_stream) == stream) stop_.request_stop();
     credit_ = limits::stream_credit_bytes;
     stop = stop_.get_token();
   }
@@ -216,7 +274,7 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
   result.head.output_waiting = mark_output(stream);
   send_outcome(std::move(result), stream);
   const lock locked(mutex_);
-  running_ = 0;
+  running_ = no_stream;
 }
 
 inline void worker::send_outcome(call_result result, std::uint64_t stream) {
@@ -262,9 +320,9 @@ inline bool worker::mark_output(std::uint64_t stream) {
   return waiting;
 }
 
-inline void worker::send_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload) {
+inline void worker::send_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload, std::uint8_t flags) {
   out_.clear();
-  wire::append_frame(out_, {type, 0, 0, stream}, payload);
+  wire::append_frame(out_, {type, flags, 0, stream}, payload);
   send_all(worker_descriptors::calls, out_);
 }
 
@@ -289,7 +347,7 @@ inline void worker::watch() {
       watch_frame(*next);
       continue;
     }
-    if (next.code() != errc::truncated) end();
+    if (next.code() != errc::truncated) refuse(worker_descriptors::control, next.code(), "what came on the control socket is no frame");
     pollfd readable{worker_descriptors::control, POLLIN, 0};
     ::poll(&readable, 1, -1);
     const auto got = os::receive(worker_descriptors::control, in.room(), os::blocking::no);
@@ -304,8 +362,10 @@ inline void worker::watch_frame(const wire::frame& in) {
       std::stop_source stop;
       {
         const lock locked(mutex_);
-        cancelled_ = in.header.stream;
-        if (running_ != in.header.stream) return;
+        if (running_ != in.header.stream) {
+          cancelled_ = in.header.stream;
+          return;
+        }
         stop = stop_;
       }
       stop.request_stop();  // runs the function's callbacks, so without the lock
@@ -314,21 +374,38 @@ inline void worker::watch_frame(const wire::frame& in) {
     case wire::frame_type::credit: {
       wire::byte_reader read(in.payload);
       const auto bytes = read.get<std::uint64_t>();
+      if (!read.ok() || read.left() != 0) refuse(worker_descriptors::control, errc::protocol_error, "a credit that is not of 8 bytes");
       {
         const lock locked(mutex_);
-        if (running_ == in.header.stream) credit_ += std::min<std::uint64_t>(bytes, limits::body_bytes);
+        if (running_ == in.header.stream) credit_ += std::min(bytes, limits::body_bytes - std::min(credit_, limits::body_bytes));
       }
       credit_came_.notify_one();
       return;
     }
     case wire::frame_type::ping: {
+      if (in.payload.size() > limits::ping_bytes) {
+        refuse(worker_descriptors::control, errc::protocol_error, "a ping of over " + std::to_string(limits::ping_bytes) + " bytes");
+      }
       std::vector<std::byte> pong;
       wire::append_frame(pong, {wire::frame_type::pong, 0, 0, in.header.stream}, in.payload);
       send_all(worker_descriptors::control, pong);
       return;
     }
-    default: return;
+    case wire::frame_type::bye: end();
+    default:
+      if (static_cast<std::uint8_t>(in.header.type) < 0x80) {
+        refuse(worker_descriptors::control, errc::protocol_error, "a frame that does not belong on the control socket");
+      }
+      return;  // a later minor version's
   }
+}
+
+inline void worker::refuse(int socket, errc code, const std::string& why) {
+  std::vector<std::byte> frame;
+  wire::append_frame(frame, {wire::frame_type::bye, 0, 0, 0}, encode(wire::bye{static_cast<std::uint32_t>(code), why}));
+  // Without waiting: who does not read will not read this either.
+  static_cast<void>(os::send(socket, frame, os::blocking::no));
+  end();
 }
 
 inline void worker::end() {

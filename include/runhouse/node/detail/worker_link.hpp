@@ -15,17 +15,15 @@ inline worker_link::worker_link(runtime& r, owner& o, worker_process process)
       process_(std::move(process)),
       calls_events_(r.io(), process_.calls.get()),
       exit_events_(r.io(), process_.process.pidfd()),
-      out_events_(r.io(), process_.out.get()),
-      err_events_(r.io(), process_.err.get()),
       deadline_(r.io()),
       kill_timer_(r.io()),
-      out_lines_(process_.mark_token),
-      err_lines_(process_.mark_token) {}
+      printed_{asio::posix::stream_descriptor(r.io(), process_.out.get()), call_output(process_.mark_token), false},
+      printed_on_stderr_{asio::posix::stream_descriptor(r.io(), process_.err.get()), call_output(process_.mark_token), true} {}
 
 inline void worker_link::start() {
   watch_calls();
-  watch_pipe(out_events_);
-  watch_pipe(err_events_);
+  watch_pipe(printed_);
+  watch_pipe(printed_on_stderr_);
   watch_exit();
   deadline_.expires_after(limits::worker_handshake);
   deadline_.async_wait([self = shared_from_this()](std::error_code error) {
@@ -61,12 +59,7 @@ inline void worker_link::abandon() noexcept {
   if (ended_) return;
   ended_ = true;
   process_.process.signal_group(SIGKILL);
-  // Descriptors belong to process_: Asio only lets go of them.
-  for (auto* events : {&calls_events_, &exit_events_, &out_events_, &err_events_}) {
-    if (events->is_open()) events->release();
-  }
-  deadline_.cancel();
-  kill_timer_.cancel();
+  close_events();
   static_cast<void>(process_.process.try_wait());
 }
 
@@ -138,16 +131,21 @@ inline void worker_link::watch_calls() {
   });
 }
 
-inline void worker_link::watch_pipe(asio::posix::stream_descriptor& pipe) {
-  pipe.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), &pipe](std::error_code error) {
+inline void worker_link::watch_pipe(output_pipe& pipe) {
+  pipe.events.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), &pipe](std::error_code error) {
     if (error || self->ended_) return;
-    const bool is_error = &pipe == &self->err_events_;
-    auto& lines = is_error ? self->err_lines_ : self->out_lines_;
-    auto& marked = is_error ? self->err_marked_ : self->out_marked_;
     // At its end a pipe stays readable for ever: no more of it.
-    if (!self->read_pipe(pipe.native_handle(), lines, marked, is_error)) return;
-    self->watch_pipe(pipe);
+    if (self->read_pipe(pipe)) self->watch_pipe(pipe);
   });
+}
+
+/// The descriptors belong to process_: Asio only lets go of them.
+inline void worker_link::close_events() noexcept {
+  for (auto* events : {&calls_events_, &exit_events_, &printed_.events, &printed_on_stderr_.events}) {
+    if (events->is_open()) events->release();
+  }
+  deadline_.cancel();
+  kill_timer_.cancel();
 }
 
 inline bool worker_link::poll() noexcept { return !calls_.empty() && !ended_ && read_calls(); }
@@ -238,13 +236,8 @@ inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>&
 }
 
 inline void worker_link::finish_front(wire::outcome_head head, wire::buffer body) {
-  const auto rest = [&](bool is_error) {
-    return [this, is_error](std::string_view text) { line(calls_.front().number - 1, is_error, text); };
-  };
-  // A line that the call left open ends with it; if its mark was read, what is open is already the next call's.
-  const std::uint32_t number = calls_.front().number;
-  if (wire::start_gate::is_after(number, out_marked_)) out_lines_.finish(rest(false));
-  if (wire::start_gate::is_after(number, err_marked_)) err_lines_.finish(rest(true));
+  end_output(printed_, calls_.front().number);
+  end_output(printed_on_stderr_, calls_.front().number);
   sent_call done = std::move(calls_.front());
   calls_.pop_front();
   bytes_ahead_ -= done.bytes;
@@ -258,37 +251,47 @@ inline void worker_link::finish_front(wire::outcome_head head, wire::buffer body
 }
 
 inline void worker_link::read_output() noexcept {
-  read_pipe(process_.out.get(), out_lines_, out_marked_, false);
-  read_pipe(process_.err.get(), err_lines_, err_marked_, true);
+  read_pipe(printed_);
+  read_pipe(printed_on_stderr_);
 }
 
 /// False at the end of the pipe.
-inline bool worker_link::read_pipe(int fd, call_output& lines, std::uint32_t& marked, bool is_error) {
+inline bool worker_link::read_pipe(output_pipe& pipe) {
   std::array<char, 16 * 1024> block;
   for (;;) {
-    const auto got = os::read_some(fd, std::as_writable_bytes(std::span(block)));
+    // What a call left unread when it ended is followed by its mark. So what comes without one is of the call that was
+    // last started, or a later one; to have looked before reading is what makes that certain.
+    const std::uint32_t started = process_.gate->started();
+    const auto got = os::read_some(pipe.events.native_handle(), std::as_writable_bytes(std::span(block)));
     if (got.how != os::transfer::some) return got.how != os::transfer::closed;
-    lines.feed(
-        std::string_view(block.data(), got.bytes), [&](std::string_view text) { line(marked, is_error, text); },
-        [&](std::uint64_t number) { marked = static_cast<std::uint32_t>(number); });
+    pipe.lines.feed(
+        std::string_view(block.data(), got.bytes), started, [&](std::uint32_t number) { end_output(pipe, number - 1); },
+        [&](std::string_view text) { line(pipe, text); });
     if (got.bytes < block.size()) return true;
   }
 }
 
-/// A line of the first call after `marked` that this worker has not ended.
-inline void worker_link::line(std::uint32_t marked, bool is_error, std::string_view text) {
+/// Calls up to `number` have ended: a line that they left open ends too.
+inline void worker_link::end_output(output_pipe& pipe, std::uint32_t number) {
+  if (wire::start_gate::is_after(pipe.owner, number)) return;
+  pipe.lines.finish([&](std::string_view text) { line(pipe, text); });
+  pipe.owner = number + 1;
+}
+
+/// A line of the pipe's owner, or the first call after it that has not ended.
+inline void worker_link::line(const output_pipe& pipe, std::string_view text) {
   const auto keep = [&](std::string& last) {
     last.append(text).push_back('\n');
     if (last.size() > limits::last_output_bytes) last.erase(0, last.size() - limits::last_output_bytes);
   };
   for (sent_call& s : calls_) {
-    if (!wire::start_gate::is_after(s.number, marked)) continue;
+    if (wire::start_gate::is_after(pipe.owner, s.number)) continue;
     keep(s.last_output);
-    owner_->printed(s.call.get(), is_error, text);
+    owner_->printed(s.call.get(), pipe.is_error, text);
     return;
   }
   keep(last_output_);
-  owner_->printed(nullptr, is_error, text);
+  owner_->printed(nullptr, pipe.is_error, text);
 }
 
 inline void worker_link::flush() noexcept {
@@ -346,11 +349,7 @@ inline void worker_link::exited() noexcept {
   std::string why = why_lost_.empty() ? status->text() : why_lost_;
   if (why_lost_.empty() && status->kind == os::exit_status::how::exited) why += " (something called exit)";
   ended_ = true;
-  for (auto* events : {&calls_events_, &exit_events_, &out_events_, &err_events_}) {
-    if (events->is_open()) events->release();
-  }
-  deadline_.cancel();
-  kill_timer_.cancel();
+  close_events();
 
   const std::uint32_t started = process_.gate->started();
   std::vector<call_ptr> not_started;

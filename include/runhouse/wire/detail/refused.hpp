@@ -58,9 +58,11 @@ template <class T>
 inline constexpr bool is_refused = std::is_same_v<T, long double> || std::is_member_pointer_v<T> ||
                                    is_function_object<T>;
 
-/// One sentence for what the archives refuse, before cereal's pages of it.
-template <class T, class Archive, bool IsSerializable>
-constexpr void check_supported() {
+/// One sentence for what the archives refuse. A result type of prologue(), since the compilers look at that before they
+/// come to cereal's pages of it.
+template <class T, bool IsSerializable>
+struct check_supported {
+  using type = void;
   static_assert(!std::is_same_v<T, long double>,
                 "runhouse: long double is not the same on all machines; convert it to double");
   static_assert(!std::is_pointer_v<T> && !std::is_member_pointer_v<T>,
@@ -71,7 +73,7 @@ constexpr void check_supported() {
   static_assert(is_refused<T> || std::is_pointer_v<T> || in_cereal<T> || IsSerializable,
                 "runhouse: a type in the value cannot be serialized; give it a serialize(), or include the cereal "
                 "header of the standard type, such as <cereal/types/map.hpp>");
-}
+};
 
 /// The element type of cereal::binary_data, which may hold raw elements only.
 template <class T>

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: runhouse: rh::each() marks what map() spreads; call .map() instead
+#include <runhouse/send.hpp>
+
+int square(int a) { return a * a; }
+
+void program(rh::cluster there) {
+  auto square_there = there.send<&square>();
+  std::vector<int> numbers{1, 2};
+  auto call = square_there(rh::each(numbers));
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: runhouse: a lambda that captures cannot be sent; pass the value as an argument, or make it a struct with serialize()
+#include <runhouse/send.hpp>
+
+void program(rh::cluster there) {
+  int sum = 0;
+  rh::send add([&](int a) { sum += a; }, there);
+  auto call = add(14);
+}
