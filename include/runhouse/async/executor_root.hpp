@@ -33,7 +33,7 @@ class executor_root final : public driver, public std::enable_shared_from_this<e
   static void begin(const Executor& on, task<T> t, Handler handler) {
     auto root = std::make_shared<executor_root>(on, std::move(handler));
     auto body = run_child(std::move(t), root->ending_, ended{root.get()});
-    root->handler_.on_cancellation([stop = root->stop_]() mutable { stop.request_stop(); });
+    root->handler_.on_cancellation([stop = root->stop_] { stop.request_stop(); });
     root->self_ = root;
     body.start({&*root->queue_, &root->token_});
   }
@@ -88,11 +88,8 @@ class executor_root final : public driver, public std::enable_shared_from_this<e
     timer_.async_wait([self = this->shared_from_this()](std::error_code error) {
       if (error) return;
       self->timer_at_.reset();
-      self->schedule_from_timer();
+      if (self->queue_) self->schedule();
     });
-  }
-  void schedule_from_timer() noexcept {
-    if (queue_) schedule();
   }
 
   void finish() {

@@ -47,6 +47,7 @@ inline void replace_all(std::string& text, std::string_view from, std::string_vi
 /// The standard's default arguments are noise.
 inline void shorten_standard_names(std::string& text) {
   replace_all(text, "std::__cxx11::", "std::");
+  replace_all(text, "[abi:cxx11]", "");
   replace_all(text, "std::basic_string<char, std::char_traits<char>, std::allocator<char> >", "std::string");
   replace_all(text, "std::basic_string_view<char, std::char_traits<char> >", "std::string_view");
   constexpr std::string_view allocator = ", std::allocator<";
@@ -133,6 +134,7 @@ inline std::string demangled(const char* mangled) {
 inline std::string pretty_name(const char* mangled) {
   using namespace name_detail;
   std::string text = demangled(mangled);
+  if (text == mangled) return text;
   shorten_standard_names(text);
   shorten_lambdas(text);
   std::string_view name = text;

@@ -23,11 +23,11 @@ namespace detail {
 template <class R, class Handler>
 class async_get_operation final : end_waiter {
  public:
-  async_get_operation(Handler handler, counted<pending> of, R (*take)(pending&))
-      : handler_(std::move(handler), asio::system_executor()), pending_(std::move(of)), take_(take) {}
+  async_get_operation(Handler handler, counted<pending> of, R (*taken)(pending&))
+      : handler_(std::move(handler), asio::system_executor()), pending_(std::move(of)), take_(taken) {}
 
-  static void begin(Handler handler, counted<pending> of, R (*take)(pending&)) {
-    const auto op = std::make_shared<async_get_operation>(std::move(handler), std::move(of), take);
+  static void begin(Handler handler, counted<pending> of, R (*taken)(pending&)) {
+    const auto op = std::make_shared<async_get_operation>(std::move(handler), std::move(of), taken);
     op->self_ = op;
     op->handler_.on_cancellation([weak = std::weak_ptr(op)] {
       if (const auto self = weak.lock()) self->stop_requested();
