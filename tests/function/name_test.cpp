@@ -13,8 +13,12 @@ using rh::detail::pretty_name;
 
 // The functions are only named.
 namespace {
-double half(double a) { return a / 2; }
-double none() { return 1; }
+double half(double a) {
+  return a / 2;
+}
+double none() {
+  return 1;
+}
 template <class T>
 T anonymous_twice(T a) {
   return a + a;
@@ -23,14 +27,22 @@ struct hidden_tool {
   double operator()(double a) const { return a; }
 };
 }  // namespace
-static double file_half(double a) { return a / 2; }
+static double file_half(double a) {
+  return a / 2;
+}
 
 namespace name_test {
 namespace Ultra {
-int Ul(int a) { return a; }
-[[maybe_unused]] static int UlvE(int a) { return a; }
+int Ul(int a) {
+  return a;
+}
+[[maybe_unused]] static int UlvE(int a) {
+  return a;
+}
 namespace {
-int deep(std::vector<std::string>) { return 1; }
+int deep(std::vector<std::string>) {
+  return 1;
+}
 }  // namespace
 enum class colour { red };
 template <colour C>
@@ -46,8 +58,12 @@ struct world {
   int operator()(int a) const { return a; }
 };
 }  // namespace Ultra
-int over(int a) { return a; }
-double over(double a) { return a; }
+int over(int a) {
+  return a;
+}
+double over(double a) {
+  return a;
+}
 template <class T>
 T twice(T a) {
   return a + a;
@@ -60,7 +76,9 @@ template <class T>
 struct box {
   static T same(T a) { return a; }
 };
-inline int quiet(int a) noexcept { return a; }
+inline int quiet(int a) noexcept {
+  return a;
+}
 template <class T>
 decltype(auto) deduced(T a) {
   return a;
@@ -68,7 +86,9 @@ decltype(auto) deduced(T a) {
 struct vector2 {
   int x;
 };
-int operator<(vector2 a, vector2 b) { return a.x - b.x; }
+int operator<(vector2 a, vector2 b) {
+  return a.x - b.x;
+}
 }  // namespace name_test
 
 using namespace name_test;
@@ -94,8 +114,7 @@ TEST_CASE("a function's name for people is as it would be written", "[function][
   CHECK(name_of<rh::fn<&Ultra::world::go<int>>>() == "name_test::Ultra::world::go<int>");
   CHECK(name_of<rh::fn<static_cast<int (*)(int)>(&over)>>() == "name_test::over");
   CHECK(name_of<rh::fn<&twice<std::string>>>() == "name_test::twice<std::string>");
-  CHECK(name_of<rh::fn<&box<std::vector<std::string>>::same>>() ==
-        "name_test::box<std::vector<std::string>>::same");
+  CHECK(name_of<rh::fn<&box<std::vector<std::string>>::same>>() == "name_test::box<std::vector<std::string>>::same");
   CHECK(name_of<rh::fn<&many<3>>>() == "name_test::many<3>");
   CHECK(name_of<rh::fn<&box<int>::same>>() == "name_test::box<int>::same");
   CHECK(name_of<rh::fn<&quiet>>() == "name_test::quiet");

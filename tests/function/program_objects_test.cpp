@@ -10,11 +10,13 @@ using namespace rh::detail;
 
 static int in_this_program = 1;
 
-TEST_CASE("the executable is the first of the program's objects, and the system's are none", "[function][program_objects]") {
+TEST_CASE("the executable is the first of the program's objects, and the system's are none",
+          "[function][program_objects]") {
   const auto objects = program_objects();
   REQUIRE_FALSE(objects.empty());
   CHECK(objects.front().path == "/proc/self/exe");
-  for (const auto& object : objects) CHECK_FALSE((object.path.starts_with("/lib/") || object.path.starts_with("/usr/lib/")));
+  for (const auto& object : objects)
+    CHECK_FALSE((object.path.starts_with("/lib/") || object.path.starts_with("/usr/lib/")));
 }
 
 TEST_CASE("an address is located in the object that holds it", "[function][program_objects]") {

@@ -79,6 +79,7 @@ TEST_CASE("so it does inside a standard template", "[function][signature_hash]")
   CHECK(layout_of<std::span<const small_point>>() != layout_of<std::span<const large_point>>());
   CHECK(layout_of<std::array<small_point, 3>>() != layout_of<std::array<large_point, 3>>());
   CHECK(layout_of<std::array<std::vector<small_point>, 3>>() != layout_of<std::array<std::vector<large_point>, 3>>());
-  CHECK(layout_of<std::map<int, std::optional<small_point>>>() != layout_of<std::map<int, std::optional<large_point>>>());
+  CHECK(layout_of<std::map<int, std::optional<small_point>>>() !=
+        layout_of<std::map<int, std::optional<large_point>>>());
   CHECK(layout_of<std::tuple<int, small_point>>() != layout_of<std::tuple<int, large_point>>());
 }

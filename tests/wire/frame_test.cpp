@@ -4,7 +4,7 @@
 #include <runhouse/wire/frame_buffer.hpp>
 
 #include "support/catch.hpp"
-#include "wire_bytes.hpp"
+#include "wire/wire_bytes.hpp"
 
 #include <algorithm>
 #include <random>

@@ -35,13 +35,15 @@ class blocking_driver final : public driver {
       q.run_ready(turn);
       if (done) return;
       timers_.expire(now());
-      std::unique_lock lock(mutex_);
       if (q.has_ready()) continue;
-      if (const auto next = timers_.next()) {
-        changed_.wait_until(lock, *next);
+      const auto next = timers_.next();  // a timer's expiry takes our lock under the timers': never the other way
+      std::unique_lock lock(mutex_);
+      if (next) {
+        changed_.wait_until(lock, *next, [&] { return notified_; });
       } else {
-        changed_.wait(lock, [&] { return q.has_ready() || timers_.next(); });
+        changed_.wait(lock, [&] { return notified_; });
       }
+      notified_ = false;
     }
   }
 
@@ -50,11 +52,15 @@ class blocking_driver final : public driver {
   static constexpr std::size_t turn = 4096;
 
   void notify() noexcept {
-    { const std::lock_guard lock(mutex_); }
+    {
+      const std::lock_guard lock(mutex_);
+      notified_ = true;
+    }
     changed_.notify_all();
   }
   timer_queue timers_;
   std::mutex mutex_;
+  bool notified_ = false;  // since the last wait: look again
   std::condition_variable changed_;
 };
 

@@ -36,7 +36,7 @@ class delivery {
   delivery(Handler handler, const Executor& otherwise)
       : work_(asio::get_associated_executor(handler, otherwise)), handler_(std::move(handler)) {}
 
-  /// Posts a call of the handler with what `result(handler)` passes to it. Once.
+  /// Posts `call(handler)`. Once.
   template <class Call>
   void post(Call call) {
     auto work = std::move(work_);

@@ -96,17 +96,19 @@ class executor_root final : public driver, public std::enable_shared_from_this<e
     queue_.reset();  // waits for threads that are still inside post(), and so in schedule()
     timer_.cancel();
     work_.reset();
-    handler_.post([self = std::exchange(self_, nullptr)](Handler&& handler) {
+    // The handler may run on another thread, and outlive the context: it gets nothing of this but the result.
+    handler_.post([end = std::move(ending_)](Handler&& handler) mutable {
       if constexpr (std::is_void_v<T>) {
-        std::move(handler)(self->ending_.error());
+        std::move(handler)(end.error());
       } else {
-        if (self->ending_.error()) {
-          std::move(handler)(self->ending_.error(), T());
+        if (end.error()) {
+          std::move(handler)(end.error(), T());
         } else {
-          std::move(handler)(std::exception_ptr(), self->ending_.take());
+          std::move(handler)(std::exception_ptr(), end.take());
         }
       }
     });
+    self_.reset();  // the turn that calls this holds another
   }
 
   asio::executor_work_guard<Executor> work_;

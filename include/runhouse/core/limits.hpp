@@ -44,8 +44,6 @@ inline constexpr std::chrono::seconds cancel_term{1};
 inline constexpr std::chrono::seconds cancel_kill{2};
 /// A worker that has closed its connection has this long to end by itself, so that its exit status tells why.
 inline constexpr std::chrono::seconds worker_exit{1};
-/// A worker that nobody needs is ended after this long.
-inline constexpr std::chrono::minutes worker_idle{10};
 /// How much of a worker's last output is kept for the error that reports its death.
 inline constexpr std::size_t last_output_bytes = 4096;
 /// A line of output longer than this is shown in parts.

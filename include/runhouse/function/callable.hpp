@@ -101,9 +101,8 @@ inline constexpr bool is_mutable_span = false;
 template <class T>
 inline constexpr bool is_mutable_span<std::span<T>> = !std::is_const_v<T>;
 template <class P>
-inline constexpr bool dangles =
-    (std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>) ||
-    std::is_pointer_v<std::remove_cvref_t<P>> || is_mutable_span<std::remove_cvref_t<P>>;
+inline constexpr bool dangles = (std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>) ||
+                                std::is_pointer_v<std::remove_cvref_t<P>> || is_mutable_span<std::remove_cvref_t<P>>;
 
 /// The last parameter, where it is a std::stop_token, is given by the worker and does not travel.
 template <class P>

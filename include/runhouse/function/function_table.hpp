@@ -35,7 +35,8 @@ struct function_entry {
 
 inline void add_function(const function_entry& entry) noexcept {
   entry.next = function_table.load(std::memory_order_relaxed);
-  while (!function_table.compare_exchange_weak(entry.next, &entry, std::memory_order_release, std::memory_order_relaxed)) {
+  while (
+      !function_table.compare_exchange_weak(entry.next, &entry, std::memory_order_release, std::memory_order_relaxed)) {
   }
 }
 

@@ -41,7 +41,8 @@ inline std::size_t closing(std::string_view text, std::size_t open) noexcept {
 }
 
 inline void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
 }
 
 /// The standard's default arguments are noise.
@@ -127,7 +128,8 @@ inline bool is_internal(std::string_view name) noexcept {
 
 inline std::string demangled(const char* mangled) {
   int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(mangled, nullptr, nullptr, &status),
+                                                    &std::free);
   return status == 0 ? text.get() : mangled;
 }
 
@@ -160,7 +162,8 @@ inline bool is_stable_name(std::string_view mangled) {
     if (is_internal(mangled.substr(at + 2))) return false;
   }
   const std::string text = demangled(std::string(mangled).c_str());
-  for (const std::string_view part : {anonymous, std::string_view("{lambda("), std::string_view("{unnamed"), std::string_view("$_")}) {
+  for (const std::string_view part :
+       {anonymous, std::string_view("{lambda("), std::string_view("{unnamed"), std::string_view("$_")}) {
     if (text.find(part) != std::string::npos) return false;
   }
   return true;

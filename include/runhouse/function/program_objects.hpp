@@ -12,9 +12,9 @@
 #include <fcntl.h>
 #include <limits>
 #include <link.h>
-#include <openssl/evp.h>
 #include <memory>
 #include <new>
+#include <openssl/evp.h>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,7 +49,8 @@ inline std::optional<std::pair<std::uint32_t, std::uint64_t>> locate(const void*
   const auto at = reinterpret_cast<std::uintptr_t>(address);
   const auto objects = program_objects();
   for (std::size_t i = 0; i < objects.size(); ++i) {
-    if (at >= objects[i].first && at < objects[i].last) return std::pair(static_cast<std::uint32_t>(i), at - objects[i].base);
+    if (at >= objects[i].first && at < objects[i].last)
+      return std::pair(static_cast<std::uint32_t>(i), at - objects[i].base);
   }
   return std::nullopt;
 }
@@ -65,7 +66,8 @@ class sha256 {
   }
   wire::hash256 finish() {
     wire::hash256 hash{};
-    if (EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(hash.data()), nullptr) != 1) throw std::bad_alloc();
+    if (EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(hash.data()), nullptr) != 1)
+      throw std::bad_alloc();
     return hash;
   }
 
@@ -93,7 +95,8 @@ inline wire::hash256 program_identity() {
   sha256 hash;
   std::vector<char> block(1 << 20);
   for (const program_object& object : program_objects()) {
-    const os::unique_fd file = os::checked(::open(object.path.c_str(), O_RDONLY | O_CLOEXEC), "reading this program's own file");
+    const os::unique_fd file =
+        os::checked(::open(object.path.c_str(), O_RDONLY | O_CLOEXEC), "reading this program's own file");
     std::uint64_t size = 0;
     for (;;) {
       const ssize_t n = ::read(file.get(), block.data(), block.size());
@@ -130,7 +133,9 @@ struct loaded_object {
   bool is_needed = false;
 };
 
-inline std::string_view file_name(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
+inline std::string_view file_name(std::string_view path) noexcept {
+  return path.substr(path.rfind('/') + 1);
+}
 
 inline void read_dynamic(loaded_object& out, const ElfW(Dyn) * dynamic) {
   const char* names = nullptr;
@@ -178,7 +183,8 @@ inline std::vector<program_object> program_objects() {
   for (std::size_t next = 0; next < reached.size(); ++next) {
     for (const std::string_view name : loaded[reached[next]].needs) {
       for (std::size_t i = 0; i < loaded.size(); ++i) {
-        if (loaded[i].is_needed || (name != loaded[i].own_name && file_name(name) != file_name(loaded[i].object.path))) continue;
+        if (loaded[i].is_needed || (name != loaded[i].own_name && file_name(name) != file_name(loaded[i].object.path)))
+          continue;
         loaded[i].is_needed = true;
         reached.push_back(i);
       }

@@ -53,9 +53,10 @@ class held_argument {
 template <class F, class Signature = typename callable<F>::type>
 class registration;
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_count(const function_entry& entry, std::size_t given, std::size_t wanted) {
-  fail(errc::bad_payload, "the call has " + std::to_string(given) + " payloads where " + pretty_name(entry.name) + " takes " +
-                              std::to_string(wanted));
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_count(const function_entry& entry, std::size_t given,
+                                                              std::size_t wanted) {
+  fail(errc::bad_payload, "the call has " + std::to_string(given) + " payloads where " + pretty_name(entry.name) +
+                              " takes " + std::to_string(wanted));
 }
 
 /// The code that a call of F runs. Its address names F, so it refers to F's own entry: a linker that folds functions
@@ -113,7 +114,8 @@ class registration<F, signature<R, A...>> {
   static const function_entry& get() noexcept { return entry; }
 
  private:
-  static inline const registered_entry entry{&run_thunk<F>, typeid(F).name(), signature_hash(std::type_identity<R(A...)>())};
+  static inline const registered_entry entry{&run_thunk<F>, typeid(F).name(),
+                                             signature_hash(std::type_identity<R(A...)>())};
 };
 
 }  // namespace rh::detail

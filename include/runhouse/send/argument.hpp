@@ -31,10 +31,11 @@ struct sent_function {
   static sent_function of(const function_entry& entry) {
     const auto place = locate(reinterpret_cast<const void*>(entry.run));
     if (!place) {
-      fail(errc::unknown_function, pretty_name(entry.name) +
-                                       " is no part of this program, which is its executable and the shared libraries that it is "
-                                       "linked with, but for those of the system: a worker would not find it; link its library "
-                                       "instead of opening it with dlopen");
+      fail(errc::unknown_function,
+           pretty_name(entry.name) +
+               " is no part of this program, which is its executable and the shared libraries that it is "
+               "linked with, but for those of the system: a worker would not find it; link its library "
+               "instead of opening it with dlopen");
     }
     return {entry.name, entry.signature, {place->first, place->second, {}}};
   }
@@ -65,7 +66,9 @@ std::vector<wire::shared_payload> encode_arguments(const wire::shared_payload& s
   encoded.reserve(sizeof...(A) + 1);
   if (state) encoded.push_back(state);
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (encoded.push_back(encode_argument<std::tuple_element_t<I, typename Signature::parameters>>(std::forward<A>(arguments))), ...);
+    (encoded.push_back(
+         encode_argument<std::tuple_element_t<I, typename Signature::parameters>>(std::forward<A>(arguments))),
+     ...);
   }(std::index_sequence_for<A...>());
   return encoded;
 }

@@ -45,26 +45,30 @@ class async_get_operation final : end_waiter {
   }
   /// By the one who ended or withdrew it.
   void deliver() noexcept {
-    handler_.post([self = std::exchange(self_, nullptr)](Handler&& handler) { self->complete(std::move(handler)); });
+    handler_.post([self = std::exchange(self_, nullptr)](Handler&& handler) mutable {
+      complete(std::move(self), std::move(handler));
+    });
   }
-  /// On the handler's executor: the result is decoded there.
-  void complete(Handler&& handler) {
+  /// On the handler's executor: the result is decoded there, and the call is gone before the handler is called.
+  static void complete(std::shared_ptr<async_get_operation> self, Handler&& handler) {
     std::exception_ptr error;
     if constexpr (std::is_void_v<R>) {
       try {
-        take();
+        self->take();
       } catch (...) {
         error = std::current_exception();
       }
+      self.reset();
       std::move(handler)(error);
     } else {
       std::optional<R> result;
       try {
-        result.emplace(take());
+        result.emplace(self->take());
       } catch (...) {
         error = std::current_exception();
         result.emplace();
       }
+      self.reset();
       std::move(handler)(error, std::move(*result));
     }
   }

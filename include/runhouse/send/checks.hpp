@@ -83,10 +83,21 @@ consteval send_problem travel_problem(send_problem otherwise) {
   } else {
     using enum send_problem;
     constexpr std::pair<std::string_view, send_problem> headers[] = {
-        {"map", map},         {"set", set},     {"unordered_map", unordered_map}, {"unordered_set", unordered_set},
-        {"list", list},       {"deque", deque}, {"forward_list", forward_list},   {"queue", queue},
-        {"stack", stack},     {"chrono", chrono}, {"variant", variant},           {"memory", memory},
-        {"bitset", bitset},   {"atomic", atomic}, {"valarray", valarray},
+        {"map", map},
+        {"set", set},
+        {"unordered_map", unordered_map},
+        {"unordered_set", unordered_set},
+        {"list", list},
+        {"deque", deque},
+        {"forward_list", forward_list},
+        {"queue", queue},
+        {"stack", stack},
+        {"chrono", chrono},
+        {"variant", variant},
+        {"memory", memory},
+        {"bitset", bitset},
+        {"atomic", atomic},
+        {"valarray", valarray},
     };
     if (const char* missing = wire::missing_header<T>()) {
       std::string_view name = missing;  // "cereal/types/map.hpp"
@@ -166,7 +177,8 @@ struct checked_signature<F, send_problem::none> : callable<F> {
 template <std::size_t I, class Signature, class... A>
 inline constexpr bool nth_fits = [] {
   if constexpr (I < sizeof...(A) && I < Signature::arity) {
-    return fits_parameter<std::tuple_element_t<I, typename Signature::parameters>, std::tuple_element_t<I, std::tuple<A...>>>;
+    return fits_parameter<std::tuple_element_t<I, typename Signature::parameters>,
+                          std::tuple_element_t<I, std::tuple<A...>>>;
   } else {
     return true;
   }
@@ -185,7 +197,8 @@ struct argument_checks {
   }(std::make_index_sequence<(sizeof...(A) > 6 ? sizeof...(A) - 6 : 0)>());
   static constexpr bool unmarked = !(is_spread<std::remove_cvref_t<A>> || ...);
   static constexpr bool refused = (std::same_as<std::remove_cvref_t<A>, refused_range> || ...);  // each() has said why
-  static constexpr bool all = enough && not_more && fits<1> && fits<2> && fits<3> && fits<4> && fits<5> && fits<6> && rest_fits;
+  static constexpr bool all =
+      enough && not_more && fits<1> && fits<2> && fits<3> && fits<4> && fits<5> && fits<6> && rest_fits;
 };
 
 /// An argument of map as one call sees it: an element of what is spread.
@@ -220,7 +233,8 @@ struct map_checks : mapped_checks<Signature, std::index_sequence_for<A...>, A...
     } else if constexpr (sizeof...(A) == 0 || Signature::arity == 0) {
       return false;
     } else {
-      return spreadable<std::tuple_element_t<0, typename Signature::parameters>, std::tuple_element_t<0, std::tuple<A...>>>;
+      return spreadable<std::tuple_element_t<0, typename Signature::parameters>,
+                        std::tuple_element_t<0, std::tuple<A...>>>;
     }
   }();
   static constexpr bool all = has_range && base::all;

@@ -44,7 +44,8 @@ auto each(Range&& range) {
     }
   }();
   static_assert(is_range, "runhouse: each() takes a range; a value that goes to every call is passed as it is");
-  static_assert(is_finite, "runhouse: this range has no end; give each() a finite one, for instance std::views::iota(0, n)");
+  static_assert(is_finite,
+                "runhouse: this range has no end; give each() a finite one, for instance std::views::iota(0, n)");
   if constexpr (is_range && is_finite) {
     return spread<std::views::all_t<Range>>{std::views::all(std::forward<Range>(range))};
   } else {

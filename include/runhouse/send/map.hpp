@@ -45,7 +45,9 @@ class map_rows {
   explicit map_rows(const wire::shared_payload& state) {
     if (state) broadcast(state);
   }
-  void broadcast(wire::shared_payload argument) { columns_.push_back({std::move(argument)}), is_spread_.push_back(false); }
+  void broadcast(wire::shared_payload argument) {
+    columns_.push_back({std::move(argument)}), is_spread_.push_back(false);
+  }
   void spread(encoded_column column) {
     if (length_ && *length_ != column.size()) {
       fail(errc::length_mismatch, "map: the ranges to be zipped have " + std::to_string(*length_) + " and " +
@@ -102,13 +104,16 @@ template <class Tuples>
 using tuple_of = std::remove_cvref_t<std::ranges::range_reference_t<Tuples>>;
 
 template <class Signature, class Tuples, class... A>
-std::vector<std::vector<wire::shared_payload>> encode_starmap(const wire::shared_payload& state, Tuples&& tuples, A&&... rest) {
+std::vector<std::vector<wire::shared_payload>> encode_starmap(const wire::shared_payload& state, Tuples&& tuples,
+                                                              A&&... rest) {
   using parameters = typename Signature::parameters;
   constexpr std::size_t leading = std::tuple_size_v<tuple_of<Tuples>>;
   std::vector<encoded_column> columns(leading);
   for (auto&& element : tuples) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (columns[I].push_back(encode_argument<std::tuple_element_t<I, parameters>>(std::get<I>(std::forward<decltype(element)>(element)))), ...);
+      (columns[I].push_back(
+           encode_argument<std::tuple_element_t<I, parameters>>(std::get<I>(std::forward<decltype(element)>(element)))),
+       ...);
     }(std::make_index_sequence<leading>());
   }
   map_rows rows(state);

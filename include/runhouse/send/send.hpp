@@ -35,38 +35,50 @@ class send {
   using problem = detail::send_problem;
   static constexpr problem found = detail::problem_of<F>();
   using signature = typename detail::checked_signature<F, found>::type;
-  static_assert(found != problem::member_function,
-                "runhouse: a member function cannot be sent; send a free function that takes the object, or a function object");
-  static_assert(found != problem::function_pointer,
-                "runhouse: a pointer does not name its function; write cluster.send<&function>() in place of rh::send(&function, "
-                "cluster)");
-  static_assert(found != problem::unknown_signature,
-                "runhouse: the parameter types of a generic lambda, an overloaded operator() or a variadic function are not "
-                "known; send one with definite types");
-  static_assert(found != problem::capture,
-                "runhouse: a lambda that captures cannot be sent; pass the value as an argument, or make it a struct with "
-                "serialize()");
-  static_assert(found != problem::state,
-                "runhouse: a function object with members needs a serialize() to be sent, which takes them along; give it one");
-  static_assert(found != problem::construction,
-                "runhouse: a function object without members is made anew where it runs; give it a default constructor");
-  static_assert(found != problem::dangling_parameter,
-                "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
-                "nothing there; take a value, std::string_view or std::span<const T>");
-  static_assert(found != problem::stop_token_place, "runhouse: a std::stop_token must be the last parameter; move it there");
+  static_assert(
+      found != problem::member_function,
+      "runhouse: a member function cannot be sent; send a free function that takes the object, or a function object");
+  static_assert(
+      found != problem::function_pointer,
+      "runhouse: a pointer does not name its function; write cluster.send<&function>() in place of rh::send(&function, "
+      "cluster)");
+  static_assert(
+      found != problem::unknown_signature,
+      "runhouse: the parameter types of a generic lambda, an overloaded operator() or a variadic function are not "
+      "known; send one with definite types");
+  static_assert(
+      found != problem::capture,
+      "runhouse: a lambda that captures cannot be sent; pass the value as an argument, or make it a struct with "
+      "serialize()");
+  static_assert(
+      found != problem::state,
+      "runhouse: a function object with members needs a serialize() to be sent, which takes them along; give it one");
+  static_assert(
+      found != problem::construction,
+      "runhouse: a function object without members is made anew where it runs; give it a default constructor");
+  static_assert(
+      found != problem::dangling_parameter,
+      "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
+      "nothing there; take a value, std::string_view or std::span<const T>");
+  static_assert(found != problem::stop_token_place,
+                "runhouse: a std::stop_token must be the last parameter; move it there");
   static_assert(found != problem::long_double,
                 "runhouse: long double is not the same on all machines; take and return double");
   static_assert(found != problem::map, "runhouse: to send a std::map, include <cereal/types/map.hpp>");
   static_assert(found != problem::set, "runhouse: to send a std::set, include <cereal/types/set.hpp>");
-  static_assert(found != problem::unordered_map, "runhouse: to send a std::unordered_map, include <cereal/types/unordered_map.hpp>");
-  static_assert(found != problem::unordered_set, "runhouse: to send a std::unordered_set, include <cereal/types/unordered_set.hpp>");
+  static_assert(found != problem::unordered_map,
+                "runhouse: to send a std::unordered_map, include <cereal/types/unordered_map.hpp>");
+  static_assert(found != problem::unordered_set,
+                "runhouse: to send a std::unordered_set, include <cereal/types/unordered_set.hpp>");
   static_assert(found != problem::list, "runhouse: to send a std::list, include <cereal/types/list.hpp>");
-  static_assert(found != problem::forward_list, "runhouse: to send a std::forward_list, include <cereal/types/forward_list.hpp>");
+  static_assert(found != problem::forward_list,
+                "runhouse: to send a std::forward_list, include <cereal/types/forward_list.hpp>");
   static_assert(found != problem::deque, "runhouse: to send a std::deque, include <cereal/types/deque.hpp>");
   static_assert(found != problem::queue, "runhouse: to send a std::queue, include <cereal/types/queue.hpp>");
   static_assert(found != problem::stack, "runhouse: to send a std::stack, include <cereal/types/stack.hpp>");
   static_assert(found != problem::variant, "runhouse: to send a std::variant, include <cereal/types/variant.hpp>");
-  static_assert(found != problem::memory, "runhouse: to send a std::unique_ptr or std::shared_ptr, include <cereal/types/memory.hpp>");
+  static_assert(found != problem::memory,
+                "runhouse: to send a std::unique_ptr or std::shared_ptr, include <cereal/types/memory.hpp>");
   static_assert(found != problem::chrono, "runhouse: to send a type of std::chrono, include <cereal/types/chrono.hpp>");
   static_assert(found != problem::bitset, "runhouse: to send a std::bitset, include <cereal/types/bitset.hpp>");
   static_assert(found != problem::valarray, "runhouse: to send a std::valarray, include <cereal/types/valarray.hpp>");
@@ -100,15 +112,22 @@ class send {
     using fits = detail::argument_checks<signature, A...>;
     static_assert(!is_sent || fits::unmarked, "runhouse: rh::each() marks what map() spreads; call .map() instead");
     constexpr bool asks = is_sent && fits::unmarked && !fits::refused;
-    static_assert(!asks || fits::enough, "runhouse: too few arguments for the function (default arguments do not travel)");
+    static_assert(!asks || fits::enough,
+                  "runhouse: too few arguments for the function (default arguments do not travel)");
     static_assert(!asks || fits::not_more, "runhouse: too many arguments for the function");
     constexpr bool counts = asks && fits::enough && fits::not_more;
-    static_assert(!counts || fits::template fits<1>, "runhouse: argument 1 does not convert to the function's parameter 1");
-    static_assert(!counts || fits::template fits<2>, "runhouse: argument 2 does not convert to the function's parameter 2");
-    static_assert(!counts || fits::template fits<3>, "runhouse: argument 3 does not convert to the function's parameter 3");
-    static_assert(!counts || fits::template fits<4>, "runhouse: argument 4 does not convert to the function's parameter 4");
-    static_assert(!counts || fits::template fits<5>, "runhouse: argument 5 does not convert to the function's parameter 5");
-    static_assert(!counts || fits::template fits<6>, "runhouse: argument 6 does not convert to the function's parameter 6");
+    static_assert(!counts || fits::template fits<1>,
+                  "runhouse: argument 1 does not convert to the function's parameter 1");
+    static_assert(!counts || fits::template fits<2>,
+                  "runhouse: argument 2 does not convert to the function's parameter 2");
+    static_assert(!counts || fits::template fits<3>,
+                  "runhouse: argument 3 does not convert to the function's parameter 3");
+    static_assert(!counts || fits::template fits<4>,
+                  "runhouse: argument 4 does not convert to the function's parameter 4");
+    static_assert(!counts || fits::template fits<5>,
+                  "runhouse: argument 5 does not convert to the function's parameter 5");
+    static_assert(!counts || fits::template fits<6>,
+                  "runhouse: argument 6 does not convert to the function's parameter 6");
     static_assert(!counts || fits::rest_fits,
                   "runhouse: an argument after the sixth does not convert to the function's parameter");
     if constexpr (counts && fits::all) {
@@ -128,15 +147,17 @@ class send {
   auto map(A&&... arguments) const {
     using fits = detail::map_checks<signature, A...>;
     constexpr bool asks = is_sent && !fits::refused;
-    static_assert(!asks || fits::has_range,
-                  "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's "
-                  "type first");
+    static_assert(
+        !asks || fits::has_range,
+        "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's "
+        "type first");
     constexpr bool spreads = asks && fits::has_range;
     static_assert(!spreads || fits::enough, "runhouse: too few arguments for the function that map calls");
     static_assert(!spreads || fits::not_more, "runhouse: too many arguments for the function that map calls");
-    static_assert(!spreads || !fits::enough || !fits::not_more || fits::all,
-                  "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's "
-                  "parameter");
+    static_assert(
+        !spreads || !fits::enough || !fits::not_more || fits::all,
+        "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's "
+        "parameter");
     if constexpr (spreads && fits::all) {
       return gather(detail::encode_map<signature>(state_, std::forward<A>(arguments)...));
     } else {
@@ -149,8 +170,9 @@ class send {
   auto starmap(Tuples&& tuples, A&&... rest) const {
     using fits = detail::starmap_checks<signature, Tuples, A...>;
     static_assert(!is_sent || fits::has_tuples, "runhouse: starmap needs a range of tuples as its first argument");
-    static_assert(!is_sent || fits::elements_fit,
-                  "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
+    static_assert(
+        !is_sent || fits::elements_fit,
+        "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
     if constexpr (is_sent && fits::all) {
       return gather(detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
     } else {

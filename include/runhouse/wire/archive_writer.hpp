@@ -9,7 +9,7 @@
 #include <runhouse/wire/payload.hpp>
 #include <runhouse/wire/raw.hpp>
 
-#include <cereal/cereal.hpp>
+#include <runhouse/wire/detail/cereal.hpp>
 
 #include <array>
 #include <cstddef>

@@ -4,9 +4,13 @@
 #include <runhouse/send.hpp>
 
 // The same names are in b.cpp, and mean something else there.
-static int named_alike(int a) { return a + 1; }
+static int named_alike(int a) {
+  return a + 1;
+}
 namespace {
-int hidden_alike(int a) { return a + 10; }
+int hidden_alike(int a) {
+  return a + 10;
+}
 struct object_alike {
   int by = 0;
   int operator()(int a) const { return a + by; }
@@ -19,12 +23,22 @@ struct object_alike {
 static const auto lambda_alike = [](int a) { return a + 100; };
 
 // The same instructions, twice: a linker that folds them must not fold what calls them.
-int folded_one(int a) { return a ^ 0x55; }
-int folded_two(int a) { return a ^ 0x55; }
-unsigned folded_three(unsigned a) { return a ^ 0x55; }
+int folded_one(int a) {
+  return a ^ 0x55;
+}
+int folded_two(int a) {
+  return a ^ 0x55;
+}
+unsigned folded_three(unsigned a) {
+  return a ^ 0x55;
+}
 
-int overloaded(int a) { return a; }
-double overloaded(double a) { return a / 2; }
+int overloaded(int a) {
+  return a;
+}
+double overloaded(double a) {
+  return a / 2;
+}
 
 struct tool {
   static std::string name(const std::string& of) { return "tool of " + of; }

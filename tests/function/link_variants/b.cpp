@@ -3,9 +3,13 @@
 
 #include <runhouse/send.hpp>
 
-static int named_alike(int a) { return a + 2; }
+static int named_alike(int a) {
+  return a + 2;
+}
 namespace {
-int hidden_alike(int a) { return a + 20; }
+int hidden_alike(int a) {
+  return a + 20;
+}
 struct object_alike {
   int by = 0;
   int operator()(int a) const { return a - by; }

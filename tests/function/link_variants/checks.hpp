@@ -16,7 +16,9 @@ void check_own_local();  // of the shared library: calls rh::local() itself
 void check_static(const rh::cluster& there);
 
 /// Both files instantiate a send of it.
-inline int thrice(int a) noexcept { return 3 * a; }
+inline int thrice(int a) noexcept {
+  return 3 * a;
+}
 template <class T>
 T twice(T a) {
   return a + a;

@@ -3,8 +3,12 @@
 
 #include <runhouse/send.hpp>
 
-static int named_alike(int a) { return a + 3; }
-int only_here(int a) { return -a; }
+static int named_alike(int a) {
+  return a + 3;
+}
+int only_here(int a) {
+  return -a;
+}
 void fails(int a) {
   if (a > 0) throw std::out_of_range("over");
   throw rh::error(rh::errc::bad_payload, "from the library");

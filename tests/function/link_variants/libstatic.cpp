@@ -3,7 +3,9 @@
 
 #include <runhouse/send.hpp>
 
-static int named_alike(int a) { return a + 4; }
+static int named_alike(int a) {
+  return a + 4;
+}
 
 void check_static(const rh::cluster& there) {
   EQUAL(there.send<&named_alike>()(1).get(), 5);

@@ -3,7 +3,9 @@
 
 #include <runhouse/send.hpp>
 
-int only_in_plugin(int a) { return a; }
+int only_in_plugin(int a) {
+  return a;
+}
 
 extern "C" [[gnu::visibility("default")]] void check_plugin(const rh::cluster& there) {
   try {

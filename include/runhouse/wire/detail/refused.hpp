@@ -7,7 +7,7 @@
 #include <runhouse/wire/detail/type_name.hpp>
 #include <runhouse/wire/raw.hpp>
 
-#include <cereal/cereal.hpp>
+#include <runhouse/wire/detail/cereal.hpp>
 
 #include <functional>
 #include <memory>
