@@ -78,7 +78,8 @@ class build:
         call([*library, file["plugin"], "-o", folder / "plugin.so", *self.libraries])
         archive = folder / "libstatic.a"
         # llvm-ar and gcc-ar list the symbols of LTO objects; the linker reads them either way when it is told to.
-        call([shutil.which(f"llvm-ar-{self.clang}" if self.clang else "gcc-ar") or "ar", "rcs", archive, file["libstatic"]])
+        ar = shutil.which(f"llvm-ar-{self.clang}" if self.clang else "gcc-ar") or "ar"
+        call([ar, "rcs", archive, file["libstatic"]])
         call([self.compiler, *link, file["main"], file["a"], file["b"], archive, "-L", folder, "-lshared", "-ldl",
               "-Wl,-rpath,$ORIGIN", "-o", folder / "program", *self.libraries])
         environment = {**os.environ, "LD_LIBRARY_PATH": ""}

@@ -24,7 +24,9 @@ std::vector<std::byte> header_of(std::uint8_t type, std::uint8_t flags = 0, std:
   return bytes;
 }
 
-bool is_known(unsigned type) { return type == 1 || type == 2 || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x25); }
+bool is_known(unsigned type) {
+  return type == 1 || type == 2 || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x25);
+}
 
 }  // namespace
 
@@ -66,7 +68,8 @@ TEST_CASE("a flag is refused where the type does not have it", "[wire][frame]") 
     for (unsigned flags = 1; flags < 256; ++flags) {
       const bool continues = (type >= 0x10 && type <= 0x12) || type == 0x25;
       const bool accepted = type >= 0x80 || (is_known(type) && continues && flags == flag_more);
-      const bool got = static_cast<bool>(decode_header(header_of(static_cast<std::uint8_t>(type), static_cast<std::uint8_t>(flags))));
+      const bool got = static_cast<bool>(
+          decode_header(header_of(static_cast<std::uint8_t>(type), static_cast<std::uint8_t>(flags))));
       if (got != accepted) FAIL("type " << type << ", flags " << flags);
     }
   }
@@ -74,7 +77,8 @@ TEST_CASE("a flag is refused where the type does not have it", "[wire][frame]") 
 
 TEST_CASE("a frame over the largest size is refused by its header", "[wire][frame]") {
   CHECK(decode_header(header_of(0x12, 0, rh::limits::frame_bytes)));
-  for (const std::uint32_t size : {std::uint32_t{rh::limits::frame_bytes + 1}, std::uint32_t{0x80000000}, std::uint32_t{0xffffffff}}) {
+  for (const std::uint32_t size :
+       {std::uint32_t{rh::limits::frame_bytes + 1}, std::uint32_t{0x80000000}, std::uint32_t{0xffffffff}}) {
     const auto got = decode_header(header_of(0x12, 0, size));
     REQUIRE(!got);
     CHECK(got.code() == errc::frame_too_large);
@@ -97,7 +101,8 @@ TEST_CASE("a stream in any pieces gives the same frames", "[wire][frame_buffer]"
   std::mt19937 chance(1);
   std::vector<std::byte> stream;
   std::vector<std::vector<std::byte>> payloads;
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{65520}, std::size_t{65521}, std::size_t{200000}, rh::limits::frame_bytes, std::size_t{3}}) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{65520}, std::size_t{65521},
+                                 std::size_t{200000}, rh::limits::frame_bytes, std::size_t{3}}) {
     payloads.emplace_back(size, static_cast<std::byte>(size % 251));
     append_frame(stream, {frame_type::data, 0, 0, size}, payloads.back());
   }

@@ -66,7 +66,8 @@ template <class Head>
 void check_arrives(const std::vector<cut_frame>& frames, const std::vector<shared_payload>& payloads) {
   incoming_message<Head> in;
   for (std::size_t i = 0; i < frames.size(); ++i) {
-    const auto whole = i == 0 ? in.begin(frames[i].header, frames[i].payload) : in.add(frames[i].header, frames[i].payload);
+    const auto whole =
+        i == 0 ? in.begin(frames[i].header, frames[i].payload) : in.add(frames[i].header, frames[i].payload);
     REQUIRE(whole);
     REQUIRE(*whole == (i + 1 == frames.size()));
   }
@@ -88,8 +89,12 @@ void check_arrives(const std::vector<cut_frame>& frames, const std::vector<share
   }
 }
 
-frame_header first(std::uint8_t flags = 0) { return {frame_type::call, flags, 0, 1}; }
-frame_header later(std::uint8_t flags = 0) { return {frame_type::data, flags, 0, 1}; }
+frame_header first(std::uint8_t flags = 0) {
+  return {frame_type::call, flags, 0, 1};
+}
+frame_header later(std::uint8_t flags = 0) {
+  return {frame_type::data, flags, 0, 1};
+}
 
 bytes_type head_bytes(const std::vector<payload_shape>& shapes) {
   call_head head;
@@ -279,7 +284,8 @@ TEST_CASE("mutated streams of frames end in a message or an error", "[wire][mess
     for (auto edits = 1 + chance() % 3; edits > 0; --edits) {
       // mostly into headers and the head, which are what is interpreted
       const std::size_t at = chance() % (chance() % 4 == 0 ? bytes.size() : std::min<std::size_t>(bytes.size(), 112));
-      bytes[at] = chance() % 2 == 0 ? static_cast<std::byte>(chance()) : bytes[at] ^ static_cast<std::byte>(1u << chance() % 8);
+      bytes[at] =
+          chance() % 2 == 0 ? static_cast<std::byte>(chance()) : bytes[at] ^ static_cast<std::byte>(1u << chance() % 8);
     }
     frame_buffer in;
     std::size_t sent = 0;

@@ -91,7 +91,8 @@ outcome_head some_exception() {
   return head;
 }
 std::vector<function_row> some_rows() {
-  return {{{0, 0x1234, {}}, {}, "N2rh2fnIXadL_Z3addiiEEEE", "add"}, {{1, 8, {}}, {}, "", ""}, {{0, 16, {}}, {}, "x", "yz"}};
+  return {
+      {{0, 0x1234, {}}, {}, "N2rh2fnIXadL_Z3addiiEEEE", "add"}, {{1, 8, {}}, {}, "", ""}, {{0, 16, {}}, {}, "x", "yz"}};
 }
 
 /// Each of these decoders on bytes that somebody else made.
@@ -113,7 +114,9 @@ std::vector<sample> samples() {
     byte_reader reader(in);
     const auto head = decode_call(reader);
     // what comes out is within the limits, whatever went in
-    if (head && (head->parameters.size() > 256 || body_bytes(head->parameters) > (std::uint64_t{1} << 36) + (std::uint64_t{64} << 20))) FAIL();
+    if (head && (head->parameters.size() > 256 ||
+                 body_bytes(head->parameters) > (std::uint64_t{1} << 36) + (std::uint64_t{64} << 20)))
+      FAIL();
     return code_of(head);
   };
   const decoder outcome_decoder = [](std::span<const std::byte> in) {
@@ -216,7 +219,8 @@ TEST_CASE("an exception's outcome, a bye and a table of functions come back as t
 
 TEST_CASE("functions are cut into frames that fit", "[wire][message]") {
   std::vector<function_row> rows;
-  for (std::size_t i = 0; i < 3000; ++i) rows.push_back({{0, i, {}}, {}, std::string(i % 700, 'n'), std::string(i % 11, 'p')});
+  for (std::size_t i = 0; i < 3000; ++i)
+    rows.push_back({{0, i, {}}, {}, std::string(i % 700, 'n'), std::string(i % 11, 'p')});
   std::span<const function_row> left = rows;
   std::size_t frames = 0;
   while (!left.empty()) {
@@ -242,7 +246,8 @@ TEST_CASE("every head that ends too early is refused, and none is read past its 
     CHECK(!s.decode(s.bytes));
     for (std::size_t n = 0; n < s.bytes.size(); ++n) {
       INFO(n);
-      const bytes_type exact(s.bytes.begin(), s.bytes.begin() + static_cast<std::ptrdiff_t>(n));  // so that ASan sees the end
+      const bytes_type exact(s.bytes.begin(),
+                             s.bytes.begin() + static_cast<std::ptrdiff_t>(n));  // so that ASan sees the end
       CHECK(s.decode(exact) == errc::protocol_error);
     }
   }

@@ -36,7 +36,8 @@ TEST_CASE("to take back what was decided changes nothing", "[wire][start_gate]")
   CHECK(gate.claim(10));
 }
 
-TEST_CASE("the word is what the protocol says: started in the high half, decided in the low one", "[wire][start_gate]") {
+TEST_CASE("the word is what the protocol says: started in the high half, decided in the low one",
+          "[wire][start_gate]") {
   start_gate gate;
   CHECK(gate.claim(7));
   gate.revoke(9);

@@ -8,6 +8,7 @@ import signal
 import struct
 import sys
 
+sys.dont_write_bytecode = True  # of the module beside this one
 from python_peer import BYE, CALL, CREDIT, DATA, DESCRIBE, HELLO, PING, Worker, check, counts, text
 
 NODE_INCOMPATIBLE, PROTOCOL_ERROR, FRAME_TOO_LARGE, PAYLOAD_TOO_LARGE = 21, 20, 19, 17  # 10.1

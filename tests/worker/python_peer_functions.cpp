@@ -18,16 +18,26 @@
 
 namespace peer {
 
-int add(int a, int b) { return a + b; }
-std::string greet(const std::string& name) { return "hello, " + name; }
-double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
-double sum_of_view(std::span<const double> values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+int add(int a, int b) {
+  return a + b;
+}
+std::string greet(const std::string& name) {
+  return "hello, " + name;
+}
+double sum(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+double sum_of_view(std::span<const double> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
 std::vector<std::uint64_t> count_up(std::uint64_t n) {
   std::vector<std::uint64_t> numbers(n);
   std::iota(numbers.begin(), numbers.end(), std::uint64_t{0});
   return numbers;
 }
-int refuse(const std::string& why) { throw std::invalid_argument(why); }
+int refuse(const std::string& why) {
+  throw std::invalid_argument(why);
+}
 int until_stopped(int result, std::stop_token stop) {
   std::puts("running");
   while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));

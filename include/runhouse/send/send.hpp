@@ -35,63 +35,6 @@ class send {
   using problem = detail::send_problem;
   static constexpr problem found = detail::problem_of<F>();
   using signature = typename detail::checked_signature<F, found>::type;
-  static_assert(
-      found != problem::member_function,
-      "runhouse: a member function cannot be sent; send a free function that takes the object, or a function object");
-  static_assert(
-      found != problem::function_pointer,
-      "runhouse: a pointer does not name its function; write cluster.send<&function>() in place of rh::send(&function, "
-      "cluster)");
-  static_assert(
-      found != problem::unknown_signature,
-      "runhouse: the parameter types of a generic lambda, an overloaded operator() or a variadic function are not "
-      "known; send one with definite types");
-  static_assert(
-      found != problem::capture,
-      "runhouse: a lambda that captures cannot be sent; pass the value as an argument, or make it a struct with "
-      "serialize()");
-  static_assert(
-      found != problem::state,
-      "runhouse: a function object with members needs a serialize() to be sent, which takes them along; give it one");
-  static_assert(
-      found != problem::construction,
-      "runhouse: a function object without members is made anew where it runs; give it a default constructor");
-  static_assert(
-      found != problem::dangling_parameter,
-      "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
-      "nothing there; take a value, std::string_view or std::span<const T>");
-  static_assert(found != problem::stop_token_place,
-                "runhouse: a std::stop_token must be the last parameter; move it there");
-  static_assert(found != problem::long_double,
-                "runhouse: long double is not the same on all machines; take and return double");
-  static_assert(found != problem::map, "runhouse: to send a std::map, include <cereal/types/map.hpp>");
-  static_assert(found != problem::set, "runhouse: to send a std::set, include <cereal/types/set.hpp>");
-  static_assert(found != problem::unordered_map,
-                "runhouse: to send a std::unordered_map, include <cereal/types/unordered_map.hpp>");
-  static_assert(found != problem::unordered_set,
-                "runhouse: to send a std::unordered_set, include <cereal/types/unordered_set.hpp>");
-  static_assert(found != problem::list, "runhouse: to send a std::list, include <cereal/types/list.hpp>");
-  static_assert(found != problem::forward_list,
-                "runhouse: to send a std::forward_list, include <cereal/types/forward_list.hpp>");
-  static_assert(found != problem::deque, "runhouse: to send a std::deque, include <cereal/types/deque.hpp>");
-  static_assert(found != problem::queue, "runhouse: to send a std::queue, include <cereal/types/queue.hpp>");
-  static_assert(found != problem::stack, "runhouse: to send a std::stack, include <cereal/types/stack.hpp>");
-  static_assert(found != problem::variant, "runhouse: to send a std::variant, include <cereal/types/variant.hpp>");
-  static_assert(found != problem::memory,
-                "runhouse: to send a std::unique_ptr or std::shared_ptr, include <cereal/types/memory.hpp>");
-  static_assert(found != problem::chrono, "runhouse: to send a type of std::chrono, include <cereal/types/chrono.hpp>");
-  static_assert(found != problem::bitset, "runhouse: to send a std::bitset, include <cereal/types/bitset.hpp>");
-  static_assert(found != problem::valarray, "runhouse: to send a std::valarray, include <cereal/types/valarray.hpp>");
-  static_assert(found != problem::atomic, "runhouse: to send a std::atomic, include <cereal/types/atomic.hpp>");
-  static_assert(found != problem::parameter,
-                "runhouse: a parameter cannot be serialized; give its type a serialize() and a default constructor");
-  static_assert(found != problem::result_reference,
-                "runhouse: a function that returns a reference or a pointer cannot be sent; return a value");
-  static_assert(found != problem::result_view,
-                "runhouse: a function that returns a view cannot be sent; return a std::string or a std::vector");
-  static_assert(found != problem::result_task, "runhouse: a coroutine cannot be sent; return the value itself");
-  static_assert(found != problem::result,
-                "runhouse: the result cannot be serialized; give its type a serialize() and a default constructor");
   static constexpr bool is_sent = found == problem::none;
   static constexpr bool carries_state = is_sent && detail::carries_state<F>;
 
@@ -212,6 +155,65 @@ class send {
 
   std::shared_ptr<detail::session> session_;
   wire::shared_payload state_;
+
+  // Last, since clang reads no further in a class where one fails.
+  static_assert(
+      found != problem::member_function,
+      "runhouse: a member function cannot be sent; send a free function that takes the object, or a function object");
+  static_assert(
+      found != problem::function_pointer,
+      "runhouse: a pointer does not name its function; write cluster.send<&function>() in place of rh::send(&function, "
+      "cluster)");
+  static_assert(
+      found != problem::unknown_signature,
+      "runhouse: the parameter types of a generic lambda, an overloaded operator() or a variadic function are not "
+      "known; send one with definite types");
+  static_assert(
+      found != problem::capture,
+      "runhouse: a lambda that captures cannot be sent; pass the value as an argument, or make it a struct with "
+      "serialize()");
+  static_assert(
+      found != problem::state,
+      "runhouse: a function object with members needs a serialize() to be sent, which takes them along; give it one");
+  static_assert(
+      found != problem::construction,
+      "runhouse: a function object without members is made anew where it runs; give it a default constructor");
+  static_assert(
+      found != problem::dangling_parameter,
+      "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
+      "nothing there; take a value, std::string_view or std::span<const T>");
+  static_assert(found != problem::stop_token_place,
+                "runhouse: a std::stop_token must be the last parameter; move it there");
+  static_assert(found != problem::long_double,
+                "runhouse: long double is not the same on all machines; take and return double");
+  static_assert(found != problem::map, "runhouse: to send a std::map, include <cereal/types/map.hpp>");
+  static_assert(found != problem::set, "runhouse: to send a std::set, include <cereal/types/set.hpp>");
+  static_assert(found != problem::unordered_map,
+                "runhouse: to send a std::unordered_map, include <cereal/types/unordered_map.hpp>");
+  static_assert(found != problem::unordered_set,
+                "runhouse: to send a std::unordered_set, include <cereal/types/unordered_set.hpp>");
+  static_assert(found != problem::list, "runhouse: to send a std::list, include <cereal/types/list.hpp>");
+  static_assert(found != problem::forward_list,
+                "runhouse: to send a std::forward_list, include <cereal/types/forward_list.hpp>");
+  static_assert(found != problem::deque, "runhouse: to send a std::deque, include <cereal/types/deque.hpp>");
+  static_assert(found != problem::queue, "runhouse: to send a std::queue, include <cereal/types/queue.hpp>");
+  static_assert(found != problem::stack, "runhouse: to send a std::stack, include <cereal/types/stack.hpp>");
+  static_assert(found != problem::variant, "runhouse: to send a std::variant, include <cereal/types/variant.hpp>");
+  static_assert(found != problem::memory,
+                "runhouse: to send a std::unique_ptr or std::shared_ptr, include <cereal/types/memory.hpp>");
+  static_assert(found != problem::chrono, "runhouse: to send a type of std::chrono, include <cereal/types/chrono.hpp>");
+  static_assert(found != problem::bitset, "runhouse: to send a std::bitset, include <cereal/types/bitset.hpp>");
+  static_assert(found != problem::valarray, "runhouse: to send a std::valarray, include <cereal/types/valarray.hpp>");
+  static_assert(found != problem::atomic, "runhouse: to send a std::atomic, include <cereal/types/atomic.hpp>");
+  static_assert(found != problem::parameter,
+                "runhouse: a parameter cannot be serialized; give its type a serialize() and a default constructor");
+  static_assert(found != problem::result_reference,
+                "runhouse: a function that returns a reference or a pointer cannot be sent; return a value");
+  static_assert(found != problem::result_view,
+                "runhouse: a function that returns a view cannot be sent; return a std::string or a std::vector");
+  static_assert(found != problem::result_task, "runhouse: a coroutine cannot be sent; return the value itself");
+  static_assert(found != problem::result,
+                "runhouse: the result cannot be serialized; give its type a serialize() and a default constructor");
 };
 
 template <class F>

@@ -182,7 +182,14 @@ inline bool worker_link::read_calls() noexcept {
 
 inline bool worker_link::serve_frame(const wire::frame& in) {
   const auto number = static_cast<std::uint32_t>(in.header.stream);
+  if (number != in.header.stream) return false;
   switch (in.header.type) {
+    case wire::frame_type::bye: {
+      const auto said = wire::decode_bye(in.payload);
+      if (!said) return false;
+      lost("gave up: " + said->text);
+      return true;
+    }
     case wire::frame_type::hello: {
       const auto h = wire::decode_hello(in.payload);
       if (!h || ready_) return false;
