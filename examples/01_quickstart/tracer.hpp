@@ -2,7 +2,6 @@
 #pragma once
 #include <cmath>
 #include <vector>
-
 /// A small path tracer, which knows nothing of runhouse. cereal's `serialize` is all its types need to travel.
 struct vec3 {
   float x = 0, y = 0, z = 0;

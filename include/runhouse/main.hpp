@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/co_spawn.hpp>
 #include <runhouse/async/runtime.hpp>
 #include <runhouse/async/sync_wait.hpp>
 #include <runhouse/async/task.hpp>
@@ -9,6 +10,7 @@
 #include <runhouse/cluster/program_options.hpp>
 #include <runhouse/cluster/interrupt.hpp>
 #include <runhouse/core/error.hpp>
+#include <runhouse/send/async_get.hpp>
 #include <runhouse/worker/serve.hpp>
 
 #include <concepts>

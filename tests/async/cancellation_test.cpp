@@ -86,7 +86,9 @@ task<int> received(channel<int>& from) {
   const auto value = co_await from.receive();
   co_return *value;
 }
-task<> sent(channel<int>& to, int value) { co_await to.send(value); }
+task<> sent(channel<int>& to, int value) {
+  co_await to.send(value);
+}
 
 }  // namespace
 
@@ -111,7 +113,8 @@ TEST_CASE("a cancelled chain of a hundred thousand tasks unwinds without growing
   CHECK(std::is_sorted(notes.begin(), notes.end()));
 }
 
-TEST_CASE("a task that catches its cancellation can go on, and is cancelled again at its next wait", "[async][cancellation]") {
+TEST_CASE("a task that catches its cancellation can go on, and is cancelled again at its next wait",
+          "[async][cancellation]") {
   const auto root = [](int& caught) -> task<int> {
     for (int i = 0; i < 3; ++i) {
       try {

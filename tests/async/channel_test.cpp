@@ -134,7 +134,8 @@ TEST_CASE("several producers and consumers of one task share a channel", "[async
   }
 }
 
-TEST_CASE("close ends receivers with nothing and senders with errc::closed, and keeps what was sent", "[async][channel]") {
+TEST_CASE("close ends receivers with nothing and senders with errc::closed, and keeps what was sent",
+          "[async][channel]") {
   const auto receivers = []() -> task<> {
     const auto closes = [](channel<int>& c) -> task<> {
       c.close();

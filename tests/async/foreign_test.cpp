@@ -67,7 +67,9 @@ struct with_member {
 struct with_function {
   std::string text;
 };
-ready operator co_await(const with_function&) { return {counted_object(1)}; }
+ready operator co_await(const with_function&) {
+  return {counted_object(1)};
+}
 
 }  // namespace
 

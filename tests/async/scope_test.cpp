@@ -49,7 +49,8 @@ task<std::string> caught_from(task<> t) {
 
 }  // namespace
 
-TEST_CASE("spawned tasks begin when their spawner suspends, run beside it, and end before join does", "[async][scope]") {
+TEST_CASE("spawned tasks begin when their spawner suspends, run beside it, and end before join does",
+          "[async][scope]") {
   const auto root = [](std::vector<int>& notes) -> task<> {
     scope work;
     work.spawn(noting(notes, 0, 2));
@@ -85,7 +86,8 @@ TEST_CASE("join with no tasks is ready, and a scope can be used again after it",
   CHECK(notes == std::vector{0, 1, 2});
 }
 
-TEST_CASE("the first error in a scope cancels the others, waits for them, and comes out of join once", "[async][scope]") {
+TEST_CASE("the first error in a scope cancels the others, waits for them, and comes out of join once",
+          "[async][scope]") {
   const auto root = [](int& cancelled, std::vector<std::string>& errors) -> task<> {
     scope work;
     work.spawn(until_cancelled(cancelled));
@@ -219,7 +221,9 @@ TEST_CASE("a spawned task can spawn others while join is awaited", "[async][scop
 
 TEST_CASE("a second join at the same time is an error and not a hang", "[async][scope]") {
   const auto root = [](std::string& error) -> task<> {
-    const auto joins = [](scope& s, std::string& text) -> task<> { text = co_await caught_from(rh::as_task(s.join())); };
+    const auto joins = [](scope& s, std::string& text) -> task<> {
+      text = co_await caught_from(rh::as_task(s.join()));
+    };
     scope work;
     scope other;
     work.spawn(yields(9));
@@ -266,7 +270,8 @@ TEST_CASE("with_scope whose body throws cancels what it spawned, waits, and pass
   CHECK_THROWS_WITH(sync_wait(with_scope(throws_before_it_is_a_task), d), "no task");
 }
 
-TEST_CASE("a task that fails in with_scope cancels the body too, and its error is the one that comes out", "[async][scope]") {
+TEST_CASE("a task that fails in with_scope cancels the body too, and its error is the one that comes out",
+          "[async][scope]") {
   const auto body = [](scope& s, int& cancelled) -> task<int> {
     s.spawn(failing(2, "child"));
     s.spawn(until_cancelled(cancelled));
@@ -292,7 +297,8 @@ TEST_CASE("the body of with_scope may join by itself, and handle its children's 
   CHECK(error == "child");
 }
 
-TEST_CASE("cancelling with_scope reaches its body and its children, before and after the body's end", "[async][scope]") {
+TEST_CASE("cancelling with_scope reaches its body and its children, before and after the body's end",
+          "[async][scope]") {
   const auto root = [](int& cancelled, bool body_waits, std::stop_source stop) -> task<> {
     const auto body = [](scope& s, int& count, bool waits) -> task<> {
       s.spawn(until_cancelled(count));

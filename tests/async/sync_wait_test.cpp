@@ -29,7 +29,9 @@ using rh::test::yield_now;
 
 namespace {
 
-task<int> answer() { co_return 42; }
+task<int> answer() {
+  co_return 42;
+}
 
 }  // namespace
 
@@ -80,7 +82,8 @@ TEST_CASE("a stop token that is stopped from another thread cancels sync_wait", 
         errc::cancelled);
 }
 
-TEST_CASE("threads wait on the one runtime at once: for timers, for each other, for cancellation", "[async][sync_wait]") {
+TEST_CASE("threads wait on the one runtime at once: for timers, for each other, for cancellation",
+          "[async][sync_wait]") {
   auto& runtime = rh::detail::runtime::instance();
   const auto naps = []() -> task<> {
     for (int i = 0; i < 50; ++i) co_await rh::sleep_for(std::chrono::microseconds(i * 5));
@@ -111,7 +114,8 @@ TEST_CASE("threads wait on the one runtime at once: for timers, for each other, 
     threads.emplace_back([&] { sync_wait(sends(c), runtime); });
     threads.emplace_back([&] { sync_wait(receives(c, count), runtime); });
     threads.emplace_back([&] {
-      for (int i = 0; i < 20; ++i) timed_out += kind_thrown_by([&] { sync_wait(times_out(), runtime); }) == errc::timed_out;
+      for (int i = 0; i < 20; ++i)
+        timed_out += kind_thrown_by([&] { sync_wait(times_out(), runtime); }) == errc::timed_out;
     });
   }
   CHECK(count == 1000);

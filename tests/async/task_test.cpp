@@ -24,12 +24,16 @@ namespace {
 
 static_assert(!std::is_copy_constructible_v<task<int>> && std::is_nothrow_move_constructible_v<task<int>>);
 
-task<int> answer() { co_return 42; }
+task<int> answer() {
+  co_return 42;
+}
 task<int> noting(std::vector<int>& notes, int note) {
   notes.push_back(note);
   co_return note;
 }
-task<> nothing() { co_return; }
+task<> nothing() {
+  co_return;
+}
 
 task<long> awaits_in_a_loop(long times) {
   long sum = 0;
@@ -75,7 +79,8 @@ TEST_CASE("a task does not begin before it is awaited", "[async][task]") {
 
 TEST_CASE("a task that is never awaited leaks nothing", "[async][task]") {
   {
-    auto t = [](counted_object, std::unique_ptr<int>) -> task<> { co_return; }(counted_object(), std::make_unique<int>(1));
+    auto t = [](counted_object, std::unique_ptr<int>) -> task<> { co_return; }(counted_object(),
+                                                                               std::make_unique<int>(1));
     CHECK(counted_object::alive == 1);
     auto moved = std::move(t);
     CHECK(moved);
@@ -178,7 +183,8 @@ TEST_CASE("awaiting a task twice, or an empty one, is an error and no crash", "[
   CHECK(kind_thrown_by([&] { sync_wait(task<int>(), d); }) == errc::already_taken);
 }
 
-TEST_CASE("a task's locals die at its end, its parameters with its frame, after the awaiting expression", "[async][task]") {
+TEST_CASE("a task's locals die at its end, its parameters with its frame, after the awaiting expression",
+          "[async][task]") {
   const auto inner = [](std::vector<int>& notes, leaves) -> task<int> {
     leaves first(notes, 1);
     leaves second(notes, 2);

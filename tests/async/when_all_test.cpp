@@ -33,7 +33,9 @@ task<int> after(int turns, int value) {
   co_await yields(turns);
   co_return value;
 }
-task<std::unique_ptr<int>> boxed(int value) { co_return std::make_unique<int>(value); }
+task<std::unique_ptr<int>> boxed(int value) {
+  co_return std::make_unique<int>(value);
+}
 task<> noting(std::vector<int>& notes, int note) {
   co_await yields(note);
   notes.push_back(note);
@@ -172,7 +174,8 @@ TEST_CASE("cancelling the parent of when_all cancels all children, and gives err
   CHECK(cancelled == 4);  // the token had been stopped before
 }
 
-TEST_CASE("when_all cancelled through its parent still gives values, where the children ignore it", "[async][when_all]") {
+TEST_CASE("when_all cancelled through its parent still gives values, where the children ignore it",
+          "[async][when_all]") {
   const auto all = []() -> task<int> {
     auto both = when_all(after(5, 1), after(5, 2));
     auto values = co_await std::move(both);

@@ -44,11 +44,19 @@ std::unique_ptr<int> take(rh::detail::pending& p) {
   if (value < 0) throw std::out_of_range("negative");
   return std::make_unique<int>(value);
 }
-void take_void(rh::detail::pending& p) { static_cast<void>(take(p)); }
+void take_void(rh::detail::pending& p) {
+  static_cast<void>(take(p));
+}
 
-made_call make() { return made_call(new hand_made); }
-rh::call<std::unique_ptr<int>> call_of(const made_call& c) { return {c, &take}; }
-rh::call<void> void_call_of(const made_call& c) { return {c, &take_void}; }
+made_call make() {
+  return made_call(new hand_made);
+}
+rh::call<std::unique_ptr<int>> call_of(const made_call& c) {
+  return {c, &take};
+}
+rh::call<void> void_call_of(const made_call& c) {
+  return {c, &take_void};
+}
 
 std::optional<rh::errc> kind_in(const std::exception_ptr& e) {
   try {
@@ -137,7 +145,8 @@ TEST_CASE("async_get gives futures, and values to asio's awaitables", "[send][as
   CHECK(result == 6);
 }
 
-TEST_CASE("a cancellation slot cancels the call of async_get, and the handler need not wait for its end", "[send][async_get]") {
+TEST_CASE("a cancellation slot cancels the call of async_get, and the handler need not wait for its end",
+          "[send][async_get]") {
   {
     asio::io_context io;
     asio::cancellation_signal signal;

@@ -39,9 +39,10 @@ auto co_spawn(Context& on, task<T> t, Token&& token) {
 template <class Executor, class T, class Token>
   requires detail::executor<Executor>
 auto co_spawn(const Executor& on, task<T> t, Token&& token) {
-  static_assert(std::is_void_v<T> || std::is_default_constructible_v<T>,
-                "runhouse: co_spawn gives its handler (std::exception_ptr, T), so T must be default-constructible; let the "
-                "task give a std::optional<T>");
+  static_assert(
+      std::is_void_v<T> || std::is_default_constructible_v<T>,
+      "runhouse: co_spawn gives its handler (std::exception_ptr, T), so T must be default-constructible; let the "
+      "task give a std::optional<T>");
   const auto initiate = []<class Handler>(Handler&& handler, Executor executor, task<T> body) {
     using root = detail::executor_root<Executor, T, std::decay_t<Handler>>;
     root::begin(executor, std::move(body), std::forward<Handler>(handler));

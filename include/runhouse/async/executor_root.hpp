@@ -37,7 +37,8 @@ class executor_root final : public driver, public std::enable_shared_from_this<e
     root->self_ = root;
     body.start({&*root->queue_, &root->token_});
   }
-  executor_root(const Executor& on, Handler handler) : work_(on), strand_(on), timer_(strand_), handler_(std::move(handler), on) {
+  executor_root(const Executor& on, Handler handler)
+      : work_(on), strand_(on), timer_(strand_), handler_(std::move(handler), on) {
     queue_.emplace(*this);
   }
 

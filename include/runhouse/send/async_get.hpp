@@ -95,13 +95,15 @@ class async_get_operation final : end_waiter {
 template <class R>
 template <class Token>
 auto call<R>::async_get(Token&& token) {
-  static_assert(std::is_void_v<R> || std::is_default_constructible_v<R>,
-                "runhouse: async_get gives its handler (std::exception_ptr, R), so R must be default-constructible; co_await "
-                "the call, or get() it");
+  static_assert(
+      std::is_void_v<R> || std::is_default_constructible_v<R>,
+      "runhouse: async_get gives its handler (std::exception_ptr, R), so R must be default-constructible; co_await "
+      "the call, or get() it");
   // The call itself travels, so that an initiation that is dropped cancels it.
   call taken(take_pending(), take_);
   const auto initiate = []<class Handler>(Handler&& handler, call made) {
-    detail::async_get_operation<R, std::decay_t<Handler>>::begin(std::forward<Handler>(handler), made.take_pending(), made.take_);
+    detail::async_get_operation<R, std::decay_t<Handler>>::begin(std::forward<Handler>(handler), made.take_pending(),
+                                                                 made.take_);
   };
   return asio::async_initiate<Token, detail::handler_signature<R>>(initiate, token, std::move(taken));
 }

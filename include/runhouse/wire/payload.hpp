@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <span>
@@ -24,26 +25,32 @@ class buffer {
   /// Errors: std::bad_alloc.
   explicit buffer(std::size_t size_bytes) : size_(size_bytes) {
     if (size_bytes == 0) return;
-    const std::size_t rounded = (size_bytes + alignment - 1) / alignment * alignment;
-    if (rounded < size_bytes) throw std::bad_alloc();
-    data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
-    if (!data_) throw std::bad_alloc();
+    // Not aligned_alloc, which glibc serves from outside its caches, and by splitting a larger block.
+    if (size_bytes > std::numeric_limits<std::size_t>::max() - slack) throw std::bad_alloc();
+    block_.reset(static_cast<std::byte*>(std::malloc(size_bytes + slack)));
+    if (!block_) throw std::bad_alloc();
   }
   /// A copy of `bytes`.
   explicit buffer(std::span<const std::byte> bytes) : buffer(bytes.size()) {
-    if (!bytes.empty()) std::memcpy(data_.get(), bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(data(), bytes.data(), bytes.size());
   }
 
-  std::byte* data() noexcept { return data_.get(); }
-  const std::byte* data() const noexcept { return data_.get(); }
+  std::byte* data() noexcept { return first_aligned(); }
+  const std::byte* data() const noexcept { return first_aligned(); }
   std::size_t size() const noexcept { return size_; }
-  std::span<const std::byte> bytes() const noexcept { return {data_.get(), size_}; }
+  std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
 
  private:
   struct free_bytes {
     void operator()(std::byte* p) const noexcept { std::free(p); }
   };
-  std::unique_ptr<std::byte, free_bytes> data_;
+  static constexpr std::size_t slack = alignment - 1;
+  /// Null stays null.
+  std::byte* first_aligned() const noexcept {
+    const auto past = reinterpret_cast<std::uintptr_t>(block_.get()) % alignment;
+    return block_.get() + (past == 0 ? 0 : alignment - past);
+  }
+  std::unique_ptr<std::byte, free_bytes> block_;
   std::size_t size_ = 0;
 };
 
