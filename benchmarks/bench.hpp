@@ -59,8 +59,12 @@ std::size_t message_bytes(Head head) {
   }
   return out.size();
 }
-inline std::size_t call_bytes() { return message_bytes(rh::wire::call_head()); }
-inline std::size_t outcome_bytes() { return message_bytes(rh::wire::outcome_head()); }
+inline std::size_t call_bytes() {
+  return message_bytes(rh::wire::call_head());
+}
+inline std::size_t outcome_bytes() {
+  return message_bytes(rh::wire::outcome_head());
+}
 
 /// One end of a bare stream: waits as ours do. The peer's end is the end of the process.
 class bare_end {

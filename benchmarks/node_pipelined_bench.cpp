@@ -15,7 +15,9 @@ namespace {
 constexpr int calls = 100'000;
 constexpr int window = 64;
 
-int echo(int x) { return x; }
+int echo(int x) {
+  return x;
+}
 
 /// Answers each frame as it comes, `batch` of them at most in one system call.
 bench::bare_end start_bare(int batch) {

@@ -13,7 +13,9 @@ namespace {
 constexpr int calls = 20'000;
 constexpr int warm_up = 2'000;
 
-int echo(int x) { return x; }
+int echo(int x) {
+  return x;
+}
 
 bench::bare_end start_bare() {
   return bench::fork_peer([](bench::bare_end end) {

@@ -18,8 +18,26 @@
 namespace {
 
 enum class function : std::uint32_t {
-  plus_one, scale, add_up, greet, repeat, contains, doubled, linspace, middle, area,
-  refine, translate, vertices, defaults, solve, solve_all, extremes, hash_of, note, split
+  plus_one,
+  scale,
+  add_up,
+  greet,
+  repeat,
+  contains,
+  doubled,
+  linspace,
+  middle,
+  area,
+  refine,
+  translate,
+  vertices,
+  defaults,
+  solve,
+  solve_all,
+  extremes,
+  hash_of,
+  note,
+  split
 };
 
 void write_all(int fd, const void* data, std::size_t size) {

@@ -9,8 +9,12 @@
 #include <cereal/types/utility.hpp>
 
 // g++ 12 cannot compile a braced array in a coroutine.
-static mesh make_plate() { return {"plate", {{0, 0}, {1, 0}, {0, 1}}, {0, 1, 2}}; }
-static settings make_settings() { return {10, 1e-6, false, "run"}; }
+static mesh make_plate() {
+  return {"plate", {{0, 0}, {1, 0}, {0, 1}}, {0, 1, 2}};
+}
+static settings make_settings() {
+  return {10, 1e-6, false, "run"};
+}
 
 rh::task<double> call_all(rh::cluster gpu) {
   const mesh plate = make_plate();
@@ -34,7 +38,8 @@ rh::task<double> call_all(rh::cluster gpu) {
   sum += co_await gpu.send<&solve>()(moved, plain);
   const std::vector<double> all = co_await gpu.send<&solve_all>()(std::vector<mesh>(2, fine), with);
   const std::pair<int, double> ends = co_await gpu.send<&extremes>()(line, 1);
-  sum += static_cast<double>(co_await gpu.send<&hash_of>()(std::vector<std::uint8_t>(3, std::uint8_t{1}), std::uint64_t{7}));
+  sum += static_cast<double>(
+      co_await gpu.send<&hash_of>()(std::vector<std::uint8_t>(3, std::uint8_t{1}), std::uint64_t{7}));
   co_await gpu.send<&note>()("done", 1);
   const std::vector<std::string> words = co_await gpu.send<&split>()("a b c", ' ', 3);
 
