@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -49,6 +50,15 @@ int close_everything() {
 int kill_at(int victim, int x) {
   if (x == victim) std::raise(SIGKILL);
   return x;
+}
+/// Ends its worker, and leaves any bytes where it has its outcomes ready.
+int die_leaving(std::uint32_t used, const std::vector<std::uint8_t>& bytes) {
+  using memory = rh::os::shared_memory<rh::wire::outbox>;
+  const auto box = memory::map(5, rh::wire::worker_memory::outbox_offset);
+  char* at = reinterpret_cast<char*>(&*box);
+  std::memcpy(at, &used, sizeof used);
+  std::memcpy(at + 64, bytes.data(), bytes.size());
+  return std::raise(SIGKILL);
 }
 int start_child() {
   const pid_t child = fork();
@@ -209,11 +219,56 @@ TEST_CASE("a hundred pipelined calls leave in at most three writes", "[node][loc
   rh::cluster here(session);
   auto f = here.send<&plus_one>();
   f(0).get();
+  // However slow this build is, the I/O thread does not take over.
+  rh::detail::runtime::instance().set_flush_delay(1min);
   const auto before = session->writes();
   std::vector<rh::call<int>> calls;
   for (int i = 0; i < 100; ++i) calls.push_back(f(i));
   for (int i = 0; i < 100; ++i) CHECK(calls[static_cast<std::size_t>(i)].get() == i + 1);
   CHECK(session->writes() - before <= 3);
+  rh::detail::runtime::instance().set_flush_delay(rh::limits::flush_delay);
+}
+
+TEST_CASE("what short calls gave is not lost when the next call kills the worker", "[node][local_session]") {
+  rh::cluster here = rh::local(1);
+  auto f = here.send<&kill_at>();
+  for (int round = 0; round < 20; ++round) {
+    f(-1, 0).get();
+    constexpr int victim = 30;
+    std::vector<rh::call<int>> calls;
+    for (int i = 0; i <= victim; ++i) calls.push_back(f(victim, i));
+    for (int i = 0; i < victim; ++i) CHECK(calls[static_cast<std::size_t>(i)].get() == i);
+    CHECK(error_of(std::move(calls.back())).kind() == rh::errc::worker_died);
+  }
+}
+
+TEST_CASE("what short calls gave comes while the next call runs", "[node][local_session]") {
+  rh::cluster here = rh::local(1);
+  auto f = here.send<&plus_one>();
+  auto rest = here.send<&nap>();
+  f(0).get();
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<rh::call<int>> calls;
+  for (int i = 0; i < 20; ++i) calls.push_back(f(i));
+  auto longer = rest(3000);
+  for (int i = 0; i < 20; ++i) CHECK(calls[static_cast<std::size_t>(i)].get() == i + 1);
+  CHECK(std::chrono::steady_clock::now() - start < 2s);
+  longer.cancel();
+}
+
+TEST_CASE("any bytes in the outbox of a dead worker do no harm", "[node][local_session]") {
+  rh::cluster here = rh::local(1);
+  auto die = here.send<&die_leaving>();
+  std::vector<std::uint8_t> frame{'R', 'H', 0x11, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0};
+  const std::vector<std::vector<std::uint8_t>> contents{
+      {}, {'R'}, frame, std::vector<std::uint8_t>(rh::wire::outbox::capacity_bytes, 0xff), std::vector<std::uint8_t>(rh::wire::outbox::capacity_bytes, 0)};
+  for (const auto& bytes : contents) {
+    for (const std::uint32_t used : {static_cast<std::uint32_t>(bytes.size()), 1u, 16320u, 16321u, 0xffffffffu}) {
+      INFO(bytes.size() << " bytes, said to be " << used);
+      auto call = die(used, bytes);
+      CHECK(error_of(std::move(call)).kind() == rh::errc::worker_died);
+    }
+  }
 }
 
 TEST_CASE("a call starts while its caller computes", "[node][local_session]") {

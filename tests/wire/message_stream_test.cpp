@@ -74,8 +74,8 @@ void check_arrives(const std::vector<cut_frame>& frames, const std::vector<share
   std::vector<payload_shape> shapes;
   for (const auto& p : payloads) shapes.push_back(shape_of(*p));
   std::vector<std::span<const std::byte>> spans;
-  const auto views = incoming_message<Head>::views(shapes, in.body().bytes(), spans);
-  REQUIRE(views.size() == payloads.size());
+  std::vector<payload_view> views(shapes.size());
+  view_payloads(shapes, in.body().bytes(), spans, views);
   for (std::size_t i = 0; i < views.size(); ++i) {
     const payload& sent = *payloads[i];
     CHECK(std::equal(views[i].stream.begin(), views[i].stream.end(), sent.stream.begin(), sent.stream.end()));
@@ -164,6 +164,37 @@ TEST_CASE("payloads and segments arrive whole however they are cut", "[wire][mes
       check_arrives<call_head>(frames, payloads);
     }
   }
+}
+
+TEST_CASE("a small message is appended as the one frame that it would be cut to", "[wire][message_stream]") {
+  const std::vector<std::byte> before(5, std::byte{1});
+  const auto check = [&](const std::vector<shared_payload>& payloads, bool is_small) {
+    std::vector<std::byte> out = before;
+    REQUIRE(append_whole(out, head_for(payloads), 7, std::span(payloads)) == is_small);
+    std::vector<std::byte> expected = before;
+    if (is_small) outgoing_message(head_for(payloads), 7, payloads).append_next(expected);
+    CHECK(out == expected);
+  };
+  check({}, true);
+  check({make_payload(0, {})}, true);
+  check({make_payload(4, {}), make_payload(5, {1024, 1025}), make_payload(0, {64})}, true);
+  check({make_payload(rh::limits::small_message_bytes, {})}, false);
+  check({make_payload(1, {rh::limits::small_message_bytes})}, false);
+  check(std::vector<shared_payload>(100, make_payload(1, {})), true);
+  check({make_payload(1, std::vector<std::size_t>(1100))}, false);  // its head is long
+
+  outcome_head threw;
+  threw.kind = outcome_kind::exception;
+  threw.what = "no";
+  std::vector<std::byte> out;
+  const std::span<const shared_payload> none;
+  CHECK(append_whole(out, threw, 7, none));
+  std::vector<std::byte> expected;
+  outgoing_message(threw, 7, nullptr).append_next(expected);
+  CHECK(out == expected);
+  threw.what.assign(rh::limits::small_message_bytes, 'x');
+  CHECK(!append_whole(out, threw, 7, none));
+  CHECK(out == expected);
 }
 
 TEST_CASE("a small body arrives cut into single bytes", "[wire][message_stream]") {
@@ -315,7 +346,9 @@ TEST_CASE("mutated streams of frames end in a message or an error", "[wire][mess
       if (*got) {
         std::vector<std::span<const std::byte>> spans;
         std::size_t sum = 0;
-        for (const auto& v : incoming_message<call_head>::views(open->head().parameters, open->body().bytes(), spans)) {
+        std::vector<payload_view> views(open->head().parameters.size());
+        view_payloads(open->head().parameters, open->body().bytes(), spans, views);
+        for (const auto& v : views) {
           for (const std::byte b : v.stream) sum += static_cast<std::size_t>(b);
           for (const auto& segment : v.segments) {
             for (const std::byte b : segment) sum += static_cast<std::size_t>(b);

@@ -44,7 +44,7 @@ class flushable {
 /// The one runtime of a process: its io_context, its timers, and the rule of who drives them.
 ///
 /// One thread drives at a time: a thread that waits in a task reads the answers itself, so that a call costs one
-/// thread a hop. When no thread waits, the I/O thread takes over, at the latest after limits::flush_delay. All that
+/// thread a hop. When no thread waits, the I/O thread takes over, after limits::flush_delay or a few times that. All that
 /// is said to run "on the strand" is run by the driving thread, so by one at a time, without locks.
 ///
 /// Lifetime: made on first use and never destroyed, so that handles in static objects do no harm at exit.
@@ -59,8 +59,13 @@ class runtime final : public driver {
   /// For what waits on descriptors. On the strand only.
   asio::io_context& io() noexcept { return io_; }
 
-  /// Runs `w` on the strand: when this thread's task next suspends, or within limits::flush_delay. Any thread.
+  /// Runs `w` on the strand: when this thread's task next suspends, or when the I/O thread takes over. Any thread.
   void defer(strand_work& w) noexcept;
+  /// How long deferred work may wait for its task to suspend, from now on.
+  void set_flush_delay(std::chrono::nanoseconds delay) noexcept {
+    shortest_delay_ = delay;
+    flush_delay_ = delay;
+  }
   /// On the strand: flush `f` at the end of this turn, once.
   void flush_later(flushable& f) { dirty_.push_back(&f); }
   /// On the strand: `f` is about to be destroyed.
@@ -89,7 +94,8 @@ class runtime final : public driver {
   void drain() noexcept;
   void watch_flush_timer();
   void clear_flush_timer() noexcept;
-  void start_flush_timer(std::chrono::nanoseconds delay) noexcept;
+  void start_flush_timer() noexcept;
+  void was_woken(bool for_something) noexcept;
   void interrupt() noexcept;
   void io_thread() noexcept;
 
@@ -97,6 +103,8 @@ class runtime final : public driver {
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
   os::timer_fd flush_timer_;
   std::atomic<bool> flush_timer_started_{false};
+  std::atomic<std::chrono::nanoseconds> shortest_delay_{limits::flush_delay};
+  std::atomic<std::chrono::nanoseconds> flush_delay_{limits::flush_delay};
   asio::posix::stream_descriptor flush_timer_events_;
   timer_queue timers_;
   asio::steady_timer next_timer_;
@@ -133,12 +141,12 @@ inline runtime::runtime()
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   std::thread([this] { io_thread(); }).detach();
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  start_flush_timer(limits::flush_delay);  // so that timers expire though the first task never suspends
+  start_flush_timer();  // so that timers expire though the first task never suspends
   use();
 }
 
 inline void runtime::defer(strand_work& w) noexcept {
-  if (inbox_.push(w)) start_flush_timer(limits::flush_delay);
+  if (inbox_.push(w)) start_flush_timer();
 }
 
 inline void runtime::start(timer& t) {
@@ -202,7 +210,7 @@ inline void runtime::pass_turn(std::unique_lock<std::mutex>& lock) {
   driven_ = false;
   left_at_ = clock::now();
   lock.unlock();
-  start_flush_timer(limits::flush_delay);
+  start_flush_timer();
 }
 
 inline void runtime::drain() noexcept {
@@ -265,8 +273,15 @@ inline void runtime::clear_flush_timer() noexcept {
   flush_timer_started_ = false;
 }
 
-inline void runtime::start_flush_timer(std::chrono::nanoseconds delay) noexcept {
-  if (!flush_timer_started_.exchange(true)) flush_timer_.start(delay);
+inline void runtime::start_flush_timer() noexcept {
+  if (!flush_timer_started_.exchange(true)) flush_timer_.start(flush_delay_);
+}
+
+/// Each time that the I/O thread is woken for nothing takes a core from a thread that computes, or spins: while calls
+/// are awaited as soon as they are made, it wakes less and less often.
+inline void runtime::was_woken(bool for_something) noexcept {
+  const std::chrono::nanoseconds shortest = shortest_delay_;
+  flush_delay_ = for_something ? shortest : std::min<std::chrono::nanoseconds>(2 * flush_delay_.load(), 8 * shortest);
 }
 
 inline void runtime::interrupt() noexcept {
@@ -281,14 +296,17 @@ inline void runtime::io_thread() noexcept {
       const std::lock_guard lock(mutex_);
       if (driven_) {
         // By a thread that waits; it may be blocked, and not know what another thread has deferred.
-        if (!inbox_.empty()) interrupt();
+        const bool has_work = !inbox_.empty();
+        was_woken(has_work);
+        if (has_work) interrupt();
         continue;
       }
-      const auto open = limits::flush_delay - (clock::now() - left_at_);
-      if (open > limits::flush_delay / 8) {
-        start_flush_timer(open);
+      if (clock::now() - left_at_ < shortest_delay_.load() * 7 / 8) {
+        was_woken(false);
+        start_flush_timer();
         continue;
       }
+      was_woken(true);
       driven_ = true;
       driven_by_io_thread_ = true;
       hand_over_ = false;

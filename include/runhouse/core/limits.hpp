@@ -13,6 +13,8 @@ namespace rh::limits {
 inline constexpr std::uint64_t body_bytes = std::uint64_t{1} << 36;
 /// Payload of one frame: so that a small reply waits for at most this much of a large one.
 inline constexpr std::size_t chunk_bytes = 128 * 1024;
+/// A message of at most this size is encoded at once, in one frame; a longer one is cut as it leaves.
+inline constexpr std::size_t small_message_bytes = 8 * 1024;
 /// Largest frame that we accept, as our hello says.
 inline constexpr std::size_t frame_bytes = 1024 * 1024;
 /// What a stream may have under way without the receiver's credit.
@@ -31,10 +33,15 @@ inline constexpr std::size_t archive_depth = 200;
 
 /// From starting a worker to its hello.
 inline constexpr std::chrono::seconds worker_handshake{30};
-/// How long a queued frame may wait for its task to suspend before the I/O thread sends it.
+/// How long a queued frame may wait for its task to suspend before the I/O thread sends it; up to 8 times that where
+/// the calls before were all awaited at once.
 inline constexpr std::chrono::microseconds flush_delay{200};
+/// For how long a worker gathers the outcomes of short calls before it sends them.
+inline constexpr std::chrono::microseconds gather{20};
 /// How long a thread spins for an answer before it blocks; see io/waiting.hpp.
 inline constexpr std::chrono::microseconds spin{20};
+/// The same where the last answer took longer: more than the wake-up of a peer that has blocked.
+inline constexpr std::chrono::microseconds slow_spin{100};
 /// Work that is sent ahead to a busy worker, in time: enough to hide a round trip, little enough to take back.
 inline constexpr std::chrono::microseconds prefetch{200};
 /// And in calls.

@@ -3,36 +3,58 @@
 
 #include <runhouse/core/limits.hpp>
 
+#include <algorithm>
 #include <chrono>
 
 namespace rh::io {
 
-/// Whether a thread that waits for an answer may spin for it: a spin that succeeds saves two context switches (some
-/// 50 us), one that fails costs limits::spin of a core.
+/// Whether, and for how long, a thread that waits for an answer may spin for it: a spin that succeeds saves two context
+/// switches (some 50 us), one that fails costs what it took of a core.
 ///
-/// A thread spins while most of its spins succeed: one that fails among many is an accident, for instance of another
-/// process on its core. After two that fail in a row it blocks, and every fourth wait tries another: what a blocked
-/// wait would have gained cannot be known from its length, which the wake-up dominates.
+/// While answers come within limits::spin, each wait spins for that long. After one that did not, the next may spin
+/// for limits::slow_spin: the peer may have blocked too, and a wake-up takes longer than most answers. Where that does
+/// not bring the fast answers back soon, the thread blocks, and tries again after a few waits, then more and more.
 class waiting_policy {
  public:
   using clock = std::chrono::steady_clock;
 
   /// For how long this wait may spin; zero: block.
   clock::duration next_spin() noexcept {
-    if (credit_ > 0) return limits::spin;
-    ++credit_;
-    return clock::duration::zero();
+    if (credit_ <= 0) {
+      if (++blocked_ < trial_interval_) return clock::duration::zero();
+      blocked_ = 0;
+      trial_interval_ = std::min(2 * trial_interval_, longest_trial_interval);
+      credit_ = trial_credit;
+    }
+    return was_fast_ ? limits::spin : limits::slow_spin;
   }
-  void spin_succeeded() noexcept {
-    if (credit_ < most_credit) ++credit_;
+  /// An answer came after so long.
+  void spin_succeeded(clock::duration took) noexcept {
+    was_fast_ = took <= limits::spin;
+    if (!was_fast_) {
+      --credit_;
+    } else if (credit_ < most_credit) {
+      ++credit_;
+    } else {
+      trial_interval_ = first_trial_interval;
+    }
   }
-  /// A spin came to its end with nothing.
-  void spin_failed() noexcept { credit_ -= cost_of_failure; }
+  /// The spin came to its end with nothing.
+  void spin_failed() noexcept {
+    was_fast_ = false;
+    credit_ -= cost_of_failure;
+  }
 
  private:
   static constexpr int most_credit = 8;
+  static constexpr int trial_credit = 4;
   static constexpr int cost_of_failure = 4;
+  static constexpr int first_trial_interval = 4;
+  static constexpr int longest_trial_interval = 64;
   int credit_ = most_credit;
+  int blocked_ = 0;
+  int trial_interval_ = first_trial_interval;
+  bool was_fast_ = true;
 };
 
 /// Spins on `ready` as the policy allows; true if it came to be.
@@ -40,13 +62,15 @@ template <class Ready>
 bool spin_until(waiting_policy& policy, Ready&& ready) {
   const auto limit = policy.next_spin();
   if (limit == waiting_policy::clock::duration::zero()) return false;
-  const auto until = waiting_policy::clock::now() + limit;
+  const auto begin = waiting_policy::clock::now();
+  waiting_policy::clock::duration took{};
   do {
     if (ready()) {
-      policy.spin_succeeded();
+      policy.spin_succeeded(took);
       return true;
     }
-  } while (waiting_policy::clock::now() < until);
+    took = waiting_policy::clock::now() - begin;
+  } while (took < limit);
   policy.spin_failed();
   return false;
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <runhouse/os/process.hpp>
-#include <runhouse/os/shared_page.hpp>
+#include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
 #include <runhouse/os/system.hpp>
-#include <runhouse/wire/start_gate.hpp>
+#include <runhouse/wire/outbox.hpp>
 
 #include <array>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ struct worker_process {
   os::unique_fd control;
   os::unique_fd out;
   os::unique_fd err;
-  os::shared_page<wire::start_gate> gate;
+  os::shared_memory<wire::worker_memory> memory;
   std::string mark_token;
 };
 
@@ -37,7 +37,7 @@ inline worker_process start_worker() {
   auto [control, their_control] = os::socket_pair();
   auto [out, their_out] = os::make_pipe();
   auto [err, their_err] = os::make_pipe();
-  auto [gate, gate_fd] = os::shared_page<wire::start_gate>::make();
+  auto [memory, memory_fd] = os::shared_memory<wire::worker_memory>::make();
   const os::unique_fd nothing = os::checked(::open("/dev/null", O_RDONLY | O_CLOEXEC), "opening /dev/null");
   for (const int fd : {calls.get(), control.get(), out.get(), err.get()}) os::set_nonblocking(fd);
 
@@ -53,13 +53,13 @@ inline worker_process start_worker() {
     if (!std::string_view(*variable).starts_with("RUNHOUSE_")) request.environment.emplace_back(*variable);
   }
   request.environment.push_back("RUNHOUSE_WORKER=" + w.mark_token);
-  request.descriptors = {nothing.get(), their_out.get(), their_err.get(), their_calls.get(), their_control.get(), gate_fd.get()};
+  request.descriptors = {nothing.get(), their_out.get(), their_err.get(), their_calls.get(), their_control.get(), memory_fd.get()};
   w.process = os::spawn(request);
   w.calls = std::move(calls);
   w.control = std::move(control);
   w.out = std::move(out);
   w.err = std::move(err);
-  w.gate = std::move(gate);
+  w.memory = std::move(memory);
   return w;
 }
 

@@ -28,9 +28,10 @@ R take_result(call_state& call) {
   call_outcome& outcome = call.outcome();
   if (outcome.head.kind != wire::outcome_kind::value) throw_outcome(call);
   if constexpr (!std::is_void_v<R>) {
-    std::vector<std::span<const std::byte>> spans;
-    const auto views = wire::incoming_message<wire::outcome_head>::views({&outcome.head.result, 1}, outcome.body.bytes(), spans);
-    return wire::decode<R>(views.front());
+    std::vector<std::span<const std::byte>> segments;
+    wire::payload_view value;
+    wire::view_payloads({&outcome.head.result, 1}, outcome.body.bytes(), segments, {&value, 1});
+    return wire::decode<R>(value);
   }
 }
 

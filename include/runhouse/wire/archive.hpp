@@ -72,6 +72,40 @@ std::string_view decode_string_view(payload_view in);
 
 namespace detail {
 
+/// Values that need no archive, at the top of a payload: most arguments and results are such.
+template <class T>
+inline constexpr bool is_plain = scalar<T> || rh::detail::is_raw_scalar<T>() || opted_in_raw<T> || is_raw_block<T>;
+template <class C, class Traits>
+inline constexpr bool is_plain<std::basic_string_view<C, Traits>> = true;
+template <class T, std::size_t N>
+inline constexpr bool is_plain<std::span<T, N>> = is_raw_v<T>;
+template <class T, std::size_t N>
+inline constexpr bool is_plain<std::array<T, N>> = is_raw_v<std::array<T, N>>;
+
+template <class T>
+void write_plain(payload_writer& out, const T& value) {
+  if constexpr (scalar<T> || rh::detail::is_raw_scalar<T>()) {
+    out.write(&value, sizeof value);
+  } else if constexpr (is_raw_v<T>) {
+    out.write_raw(&value, sizeof value, alignof(T));
+  } else {
+    using element = typename T::value_type;
+    out.write_elements(value.data(), value.size(), sizeof(element), alignof(element));
+  }
+}
+template <class T>
+void read_plain(payload_reader& in, T& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    value = in.read_bool();
+  } else if constexpr (scalar<T> || rh::detail::is_raw_scalar<T>()) {
+    in.read(&value, sizeof value);
+  } else if constexpr (is_raw_v<T>) {
+    std::memcpy(static_cast<void*>(&value), in.raw(sizeof value, alignof(T)).data(), sizeof value);
+  } else {
+    load_elements(in, value);
+  }
+}
+
 /// The error that the exception being handled means, with the type's name. Called in a catch block.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_coding(const char* verb, const std::type_info& type) {
   const std::string what_failed = verb + (" " + type_name(type)) + ": ";
@@ -85,16 +119,27 @@ namespace detail {
   }
 }
 
-/// Runs `read` on a reader of `in`, which it must use up.
-template <class T, class Read>
-decltype(auto) read_all(payload_view in, Read read) {
+/// Reads exactly one value: `read` is given a reader of `in`, which it must use up, and `to`. By pointers, so that it
+/// is compiled once and not for each type.
+template <class Reader>
+void read_all(payload_view in, const std::type_info& type, void (*read)(Reader&, void*), void* to) {
   try {
-    archive_reader ar(in);
-    decltype(auto) value = read(ar);
-    ar.finish();
-    return value;
+    Reader reader(in);
+    read(reader, to);
+    reader.finish();
   } catch (...) {
-    fail_coding("cannot decode", typeid(T));
+    fail_coding("cannot decode", type);
+  }
+}
+inline payload write_all(const std::type_info& type, void (*write)(archive_writer&, const void*), const void* value) {
+  try {
+    archive_writer writer;
+    write(writer, value);
+    return std::move(writer).take();
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (...) {
+    fail_coding("cannot encode", type);
   }
 }
 
@@ -105,16 +150,13 @@ payload encode(const T& value) {
   static_assert(encodable<T>,
                 "runhouse: a value of this type cannot be serialized; give it a serialize(), or include the cereal "
                 "header of the standard type, such as <cereal/types/map.hpp>");
-  if constexpr (encodable<T>) {
-    try {
-      archive_writer ar;
-      ar(value);
-      return std::move(ar).take();
-    } catch (const std::bad_alloc&) {
-      throw;
-    } catch (...) {
-      detail::fail_coding("cannot encode", typeid(T));
-    }
+  if constexpr (detail::is_plain<T>) {
+    payload_writer writer;
+    detail::write_plain(writer, value);
+    return std::move(writer).take();
+  } else if constexpr (encodable<T>) {
+    return detail::write_all(
+        typeid(T), [](archive_writer& ar, const void* from) { ar(*static_cast<const T*>(from)); }, std::addressof(value));
   } else {
     __builtin_unreachable();
   }
@@ -127,36 +169,47 @@ T decode(payload_view in) {
   static_assert(serializable<T>,
                 "runhouse: a value of this type cannot be deserialized; give it a serialize() and a default "
                 "constructor, or include the cereal header of the standard type, such as <cereal/types/map.hpp>");
-  if constexpr (serializable<T>) {
-    if constexpr (std::is_default_constructible_v<T>) {
-      return detail::read_all<T>(in, [](archive_reader& ar) {
-        T value{};
-        ar(value);
-        return value;
-      });
-    } else {
-      return std::move(*detail::read_all<T>(in, [](archive_reader& ar) {
-        std::unique_ptr<T> value;
-        detail::load_object<T>(ar, [&](T* object) { value.reset(object); });
-        return value;
-      }));
-    }
-  } else {
+  if constexpr (!serializable<T>) {
     __builtin_unreachable();
+  } else if constexpr (!std::is_default_constructible_v<T>) {
+    std::unique_ptr<T> value;
+    detail::read_all<archive_reader>(
+        in, typeid(T),
+        [](archive_reader& ar, void* to) {
+          detail::load_object<T>(ar, [&](T* object) { static_cast<std::unique_ptr<T>*>(to)->reset(object); });
+        },
+        &value);
+    return std::move(*value);
+  } else {
+    T value{};
+    if constexpr (detail::is_plain<T>) {
+      detail::read_all<payload_reader>(
+          in, typeid(T), [](payload_reader& from, void* to) { detail::read_plain(from, *static_cast<T*>(to)); },
+          std::addressof(value));
+    } else {
+      detail::read_all<archive_reader>(
+          in, typeid(T), [](archive_reader& ar, void* to) { ar(*static_cast<T*>(to)); }, std::addressof(value));
+    }
+    return value;
   }
 }
 
 template <class T>
 std::span<const T> decode_span(payload_view in) {
   static_assert(is_raw_v<T>, "runhouse: only a std::span of raw elements views a payload; take a std::vector");
-  return detail::read_all<std::span<const T>>(in, [](archive_reader& ar) {
-    const std::size_t count = ar.read_count(sizeof(T));
-    const std::span<const std::byte> bytes = ar.raw(count * sizeof(T), alignof(T));
-    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) != 0) {
-      fail(errc::bad_payload, "the elements are not aligned");
-    }
-    return std::span<const T>(reinterpret_cast<const T*>(bytes.data()), count);
-  });
+  std::span<const T> elements;
+  detail::read_all<payload_reader>(
+      in, typeid(elements),
+      [](payload_reader& from, void* to) {
+        const std::size_t count = from.read_count(sizeof(T));
+        const std::span<const std::byte> bytes = from.raw(count * sizeof(T), alignof(T));
+        if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) != 0) {
+          fail(errc::bad_payload, "the elements are not aligned");
+        }
+        *static_cast<std::span<const T>*>(to) = {reinterpret_cast<const T*>(bytes.data()), count};
+      },
+      &elements);
+  return elements;
 }
 
 inline std::string_view decode_string_view(payload_view in) {

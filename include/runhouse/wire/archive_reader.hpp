@@ -2,6 +2,7 @@
 #pragma once
 
 #include <runhouse/wire/archive_writer.hpp>
+#include <runhouse/wire/payload_reader.hpp>
 
 #include <cstring>
 
@@ -11,45 +12,18 @@ namespace rh::wire {
 /// announced count before that many elements could be there, nesting is bounded, and a shared pointer is only read
 /// back as the type that it was first read as.
 ///
-/// Lifetime: the payload's memory outlives the reader, and what raw() returns.
+/// Lifetime: the payload's memory outlives the reader.
 /// Errors:
 ///   errc::bad_payload  every way in which the bytes can be wrong; the message says which
-class archive_reader : public cereal::InputArchive<archive_reader> {
+class archive_reader : public cereal::InputArchive<archive_reader>, public payload_reader {
  public:
-  explicit archive_reader(payload_view in) : cereal::InputArchive<archive_reader>(this), in_(in) {
-    for (const auto segment : in_.segments) segment_bytes_left_ += segment.size();
-  }
-
-  /// The next `size_bytes` bytes of the stream, copied.
-  void read(void* to, std::size_t size_bytes) {
-    const std::span<const std::byte> bytes = next(size_bytes);
-    if (size_bytes != 0) std::memcpy(to, bytes.data(), size_bytes);
-  }
-  /// The next count; not more than could follow if each element took `min_element_bytes`, which is not 0.
-  std::size_t read_count(std::size_t min_element_bytes);
-  /// The next raw block, seen in the payload's own memory.
-  std::span<const std::byte> raw(std::size_t size_bytes, std::size_t alignment);
-  /// Throws unless everything was read.
-  void finish() const;
-
-  /// What is left, in the stream and in segments.
-  std::uint64_t bytes_left() const noexcept { return in_.stream.size() - at_ + segment_bytes_left_; }
+  explicit archive_reader(payload_view in) : cereal::InputArchive<archive_reader>(this), payload_reader(in) {}
 
  private:
   friend struct detail::reader_hooks;
 
-  std::span<const std::byte> next(std::size_t size_bytes) {
-    if (size_bytes > in_.stream.size() - at_) fail_short(size_bytes);
-    at_ += size_bytes;
-    return in_.stream.subspan(at_ - size_bytes, size_bytes);
-  }
   std::uint64_t position() const noexcept { return ~bytes_left(); }  // grows by what is consumed
-  [[noreturn]] void fail_short(std::size_t size_bytes) const;
 
-  payload_view in_;
-  std::size_t at_ = 0;
-  std::size_t segment_ = 0;
-  std::uint64_t segment_bytes_left_ = 0;
   std::size_t depth_ = 0;
   detail::element_counts counts_;
   struct shared_object {
@@ -61,52 +35,6 @@ class archive_reader : public cereal::InputArchive<archive_reader> {
 };
 
 // ---- implementation
-
-[[gnu::cold, gnu::noinline]] inline void archive_reader::fail_short(std::size_t size_bytes) const {
-  fail(errc::bad_payload, "the stream ends at byte " + std::to_string(in_.stream.size()) + ", and " +
-                              std::to_string(size_bytes) + " more were expected at byte " + std::to_string(at_));
-}
-
-inline std::size_t archive_reader::read_count(std::size_t min_element_bytes) {
-  std::uint64_t count = 0;
-  read(&count, sizeof count);
-  if (count > bytes_left() / min_element_bytes) {
-    fail(errc::bad_payload, "a count of " + std::to_string(count) + " is more than the " +
-                                std::to_string(bytes_left()) + " bytes left can hold");
-  }
-  return count;
-}
-
-inline std::span<const std::byte> archive_reader::raw(std::size_t size_bytes, std::size_t alignment) {
-  if (size_bytes == 0) return {};
-  if (size_bytes >= limits::segment_bytes && segment_ < limits::segments) {
-    if (segment_ == in_.segments.size()) fail(errc::bad_payload, "a segment is missing");
-    const std::span<const std::byte> segment = in_.segments[segment_];
-    if (segment.size() != size_bytes) {
-      fail(errc::bad_payload, "a segment has " + std::to_string(segment.size()) + " bytes where " +
-                                  std::to_string(size_bytes) + " were announced");
-    }
-    ++segment_;
-    segment_bytes_left_ -= size_bytes;
-    return segment;
-  }
-  const std::size_t misaligned = at_ % alignment;
-  if (misaligned != 0) {
-    for (const std::byte padding : next(alignment - misaligned)) {
-      if (padding != std::byte{0}) fail(errc::bad_payload, "padding is not zero");
-    }
-  }
-  return next(size_bytes);
-}
-
-inline void archive_reader::finish() const {
-  if (at_ != in_.stream.size()) {
-    fail(errc::bad_payload, std::to_string(in_.stream.size() - at_) + " bytes follow the value");
-  }
-  if (segment_ != in_.segments.size()) {
-    fail(errc::bad_payload, std::to_string(in_.segments.size() - segment_) + " segments follow the value");
-  }
-}
 
 namespace detail {
 
@@ -180,10 +108,7 @@ void epilogue(archive_reader& ar, const T& value) {
 template <detail::scalar T>
 void load(archive_reader& ar, T& value) {
   if constexpr (std::is_same_v<T, bool>) {
-    std::uint8_t byte = 0;
-    ar.read(&byte, 1);
-    if (byte > 1) fail(errc::bad_payload, "a bool is neither 0 nor 1");
-    value = byte != 0;
+    value = ar.read_bool();
   } else {
     ar.read(&value, sizeof value);
   }
@@ -210,33 +135,27 @@ void load(archive_reader& ar, cereal::BinaryData<T>& block) {
 
 namespace detail {
 
-/// Fills a vector or string from the raw block that is next, without zeroing it first.
+/// Fills a vector or string of raw elements, without zeroing it first.
 template <class Container>
-void load_block(archive_reader& ar, Container& to) {
+void load_elements(payload_reader& in, Container& to) {
   using element = typename Container::value_type;
-  const std::size_t count = ar.read_count(sizeof(element));
-  const std::span<const std::byte> bytes = ar.raw(count * sizeof(element), alignof(element));
   buffer aligned;
-  const std::byte* from = bytes.data();
-  if (reinterpret_cast<std::uintptr_t>(from) % alignof(element) != 0) {  // a view that began at an odd address
-    aligned = buffer(bytes);
-    from = aligned.data();
-  }
-  const auto* elements = reinterpret_cast<const element*>(from);
-  to.assign(elements, elements + count);
+  const std::span<const std::byte> bytes = in.elements(sizeof(element), alignof(element), aligned);
+  const auto* elements = reinterpret_cast<const element*>(bytes.data());
+  to.assign(elements, elements + bytes.size() / sizeof(element));
 }
 
 }  // namespace detail
 
 template <class C, class Traits, class A>
 void load(archive_reader& ar, std::basic_string<C, Traits, A>& text) {
-  detail::load_block(ar, text);
+  detail::load_elements(ar, text);
 }
 template <class T, class A>
   requires(!std::is_same_v<T, bool>)
 void load(archive_reader& ar, std::vector<T, A>& elements) {
   if constexpr (is_raw_v<T>) {
-    detail::load_block(ar, elements);
+    detail::load_elements(ar, elements);
   } else {
     cereal::size_type announced = 0;
     ar(cereal::make_size_tag(announced));

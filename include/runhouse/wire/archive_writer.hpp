@@ -3,10 +3,9 @@
 
 #include <runhouse/core/error.hpp>
 #include <runhouse/core/limits.hpp>
-#include <runhouse/wire/bytes.hpp>
 #include <runhouse/wire/detail/element_count.hpp>
 #include <runhouse/wire/detail/refused.hpp>
-#include <runhouse/wire/payload.hpp>
+#include <runhouse/wire/payload_writer.hpp>
 #include <runhouse/wire/raw.hpp>
 
 #include <runhouse/wire/detail/cereal.hpp>
@@ -14,7 +13,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <span>
@@ -44,28 +42,13 @@ namespace rh::wire {
 /// Lifetime: shared pointers written are held until the writer ends, so that no address is used twice.
 /// Errors:
 ///   errc::bad_payload  nested deeper than limits::archive_depth; elements of a container that encode to nothing
-class archive_writer : public cereal::OutputArchive<archive_writer> {
+class archive_writer : public cereal::OutputArchive<archive_writer>, public payload_writer {
  public:
   archive_writer() : cereal::OutputArchive<archive_writer>(this) {}
-
-  /// The payload; the writer is empty afterwards.
-  payload take() && { return std::move(out_); }
-
-  /// `size_bytes` bytes into the stream.
-  void write(const void* from, std::size_t size_bytes) {
-    append(out_.stream, {static_cast<const std::byte*>(from), size_bytes});
-  }
-  void write_count(std::uint64_t count) { write(&count, sizeof count); }
-  /// A raw block; `alignment` is 1, 2, 4, 8 or 16.
-  void write_raw(const void* from, std::size_t size_bytes, std::size_t alignment);
 
  private:
   friend struct detail::archive_hooks;
 
-  std::uint64_t position() const noexcept { return out_.stream.size() + segment_bytes_; }
-
-  payload out_;
-  std::uint64_t segment_bytes_ = 0;
   std::size_t depth_ = 0;
   detail::element_counts counts_;
   // by type as well as by address, since an object and its first member have the same one
@@ -74,19 +57,6 @@ class archive_writer : public cereal::OutputArchive<archive_writer> {
 };
 
 // ---- implementation
-
-inline void archive_writer::write_raw(const void* from, std::size_t size_bytes, std::size_t alignment) {
-  if (size_bytes == 0) return;
-  const auto* bytes = static_cast<const std::byte*>(from);
-  if (size_bytes >= limits::segment_bytes && out_.segments.size() < limits::segments) {
-    out_.segments.emplace_back(std::span(bytes, size_bytes));
-    segment_bytes_ += size_bytes;
-    return;
-  }
-  const std::size_t misaligned = out_.stream.size() % alignment;
-  if (misaligned != 0) out_.stream.resize(out_.stream.size() + alignment - misaligned);
-  write(from, size_bytes);
-}
 
 namespace detail {
 
@@ -166,26 +136,22 @@ void save(archive_writer& ar, const cereal::BinaryData<T>& block) {
 
 template <class C, class Traits, class A>
 void save(archive_writer& ar, const std::basic_string<C, Traits, A>& text) {
-  ar.write_count(text.size());
-  ar.write_raw(text.data(), text.size() * sizeof(C), alignof(C));
+  ar.write_elements(text.data(), text.size(), sizeof(C), alignof(C));
 }
 template <class C, class Traits>
 void save(archive_writer& ar, const std::basic_string_view<C, Traits>& text) {
-  ar.write_count(text.size());
-  ar.write_raw(text.data(), text.size() * sizeof(C), alignof(C));
+  ar.write_elements(text.data(), text.size(), sizeof(C), alignof(C));
 }
 template <class T, std::size_t N>
   requires is_raw_v<T>
 void save(archive_writer& ar, const std::span<T, N>& elements) {
-  ar.write_count(elements.size());
-  ar.write_raw(elements.data(), elements.size_bytes(), alignof(T));
+  ar.write_elements(elements.data(), elements.size(), sizeof(T), alignof(T));
 }
 template <class T, class A>
   requires(!std::is_same_v<T, bool>)
 void save(archive_writer& ar, const std::vector<T, A>& elements) {
   if constexpr (is_raw_v<T>) {
-    ar.write_count(elements.size());
-    ar.write_raw(elements.data(), elements.size() * sizeof(T), alignof(T));
+    ar.write_elements(elements.data(), elements.size(), sizeof(T), alignof(T));
   } else {
     ar(cereal::make_size_tag(static_cast<cereal::size_type>(elements.size())));
     for (const T& element : elements) ar(element);

@@ -36,6 +36,12 @@ class frame_buffer {
   }
   void received(std::size_t n) noexcept { end_ += n; }
 
+  /// True if next() will give a frame now.
+  bool has_next() const noexcept {
+    const std::span<const std::byte> in = std::span(bytes_).subspan(begin_, end_ - begin_);
+    const auto header = decode_header(in, largest_);
+    return header && in.size() - header_bytes >= header->payload_bytes;
+  }
   /// The next whole frame. Errors: errc::truncated: read more; others as decode_header, after which nothing more can
   /// be read from this stream.
   result<frame> next() noexcept {

@@ -49,6 +49,11 @@ class outgoing_message {
   bool begun_ = false;
 };
 
+/// Appends a call or an outcome whole, in one frame, if it is a small one, of at most limits::small_message_bytes;
+/// else appends nothing, and gives false. Pointer is any to a payload.
+template <class Head, class Pointer>
+bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<Pointer> payloads);
+
 /// The far end: frames of one stream put together again.
 template <class Head>
 class incoming_message {
@@ -60,18 +65,20 @@ class incoming_message {
   result<bool> add(const frame_header& header, std::span<const std::byte> in);
 
   const Head& head() const noexcept { return head_; }
+  Head take_head() && noexcept { return std::move(head_); }
   const buffer& body() const noexcept { return body_; }
   buffer take_body() && noexcept { return std::move(body_); }
-
-  /// Payload views into body(), one a shape; `spans` holds their segments.
-  static std::vector<payload_view> views(std::span<const payload_shape> shapes, std::span<const std::byte> body,
-                                         std::vector<std::span<const std::byte>>& spans);
 
  private:
   Head head_;
   buffer body_;
   std::size_t filled_ = 0;
 };
+
+/// The payloads of a body, where they are: views[i] is of shapes[i]. `segments` holds what the views refer to.
+/// Precondition: as many views as shapes, which are those that the message's head announced.
+inline void view_payloads(std::span<const payload_shape> shapes, std::span<const std::byte> body,
+                          std::vector<std::span<const std::byte>>& segments, std::span<payload_view> views);
 
 // ---- implementation
 
@@ -83,6 +90,8 @@ inline std::span<const payload_shape> shapes_of(const outcome_head& head) {
 }
 inline result<call_head> decode_head(byte_reader& in, call_head*) { return decode_call(in); }
 inline result<outcome_head> decode_head(byte_reader& in, outcome_head*) { return decode_outcome(in); }
+inline frame_type type_of(const call_head&) { return frame_type::call; }
+inline frame_type type_of(const outcome_head&) { return frame_type::outcome; }
 }  // namespace detail
 
 inline void outgoing_message::place(std::span<const std::byte> bytes, std::uint64_t at) {
@@ -149,6 +158,38 @@ inline std::size_t outgoing_message::append_next(std::vector<std::byte>& out, st
   return take;
 }
 
+template <class Head, class Pointer>
+bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<Pointer> payloads) {
+  body_layout layout;
+  for (const auto& p : payloads) {
+    layout.place_stream(p->stream.size());
+    for (const buffer& segment : p->segments) layout.place_segment(segment.size());
+  }
+  if (layout.size_bytes() > limits::small_message_bytes) return false;
+  const std::size_t begin = out.size();
+  out.resize(begin + header_bytes);
+  byte_writer to(out);
+  encode(head, to);
+  const std::size_t body = out.size();
+  const std::size_t payload_bytes = body + layout.size_bytes() - begin - header_bytes;
+  if (payload_bytes > limits::small_message_bytes) {
+    out.resize(begin);
+    return false;
+  }
+  out.resize(body + layout.size_bytes());
+  layout = {};
+  const auto place = [&](std::span<const std::byte> part, std::uint64_t at) {
+    if (!part.empty()) std::memcpy(out.data() + body + at, part.data(), part.size());
+  };
+  for (const auto& p : payloads) {
+    place(p->stream, layout.place_stream(p->stream.size()));
+    for (const buffer& segment : p->segments) place(segment.bytes(), layout.place_segment(segment.size()));
+  }
+  const auto header = encode(frame_header{detail::type_of(head), 0, static_cast<std::uint32_t>(payload_bytes), stream});
+  std::memcpy(out.data() + begin, header.data(), header.size());
+  return true;
+}
+
 template <class Head>
 result<bool> incoming_message<Head>::begin(const frame_header& header, std::span<const std::byte> in) {
   byte_reader read(in);
@@ -173,29 +214,24 @@ result<bool> incoming_message<Head>::add(const frame_header& header, std::span<c
   return !more;
 }
 
-template <class Head>
-std::vector<payload_view> incoming_message<Head>::views(std::span<const payload_shape> shapes,
-                                                        std::span<const std::byte> body,
-                                                        std::vector<std::span<const std::byte>>& spans) {
-  std::size_t segments = 0;
-  for (const payload_shape& shape : shapes) segments += shape.segment_bytes.size();
-  spans.clear();
-  spans.reserve(segments);
-  std::vector<payload_view> views;
-  views.reserve(shapes.size());
+inline void view_payloads(std::span<const payload_shape> shapes, std::span<const std::byte> body,
+                          std::vector<std::span<const std::byte>>& segments, std::span<payload_view> views) {
+  std::size_t count = 0;
+  for (const payload_shape& shape : shapes) count += shape.segment_bytes.size();
+  segments.clear();
+  segments.reserve(count);
   body_layout layout;
-  for (const payload_shape& shape : shapes) {
-    const auto part = [&](std::uint64_t at, std::uint64_t size) {
-      return body.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(size));
-    };
+  const auto part = [&](std::uint64_t at, std::uint64_t size) {
+    return body.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(size));
+  };
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const payload_shape& shape = shapes[i];
     const std::uint64_t at = layout.place_stream(shape.stream_bytes);
-    payload_view v{shape.stream_bytes == 0 ? std::span<const std::byte>() : part(at, shape.stream_bytes), {}};
-    const std::size_t first = spans.size();
-    for (const std::uint64_t size : shape.segment_bytes) spans.push_back(part(layout.place_segment(size), size));
-    v.segments = std::span(spans).subspan(first);
-    views.push_back(v);
+    views[i].stream = shape.stream_bytes == 0 ? std::span<const std::byte>() : part(at, shape.stream_bytes);
+    const std::size_t first = segments.size();
+    for (const std::uint64_t size : shape.segment_bytes) segments.push_back(part(layout.place_segment(size), size));
+    views[i].segments = std::span(segments).subspan(first);
   }
-  return views;
 }
 
 }  // namespace rh::wire

@@ -28,7 +28,7 @@ namespace rh::detail {
 /// What a call gives: the head of its outcome, and the result.
 struct call_result {
   wire::outcome_head head;
-  wire::shared_payload value;
+  wire::payload value;
 };
 
 /// Finds functions by what a call says of them, once each.
@@ -153,8 +153,8 @@ inline call_result run_call(function_finder& functions, const wire::call_head& h
       return refuse(errc::signature_mismatch, pretty_name(entry->name) + " has other parameter or result types there");
     }
     call_result out;
-    out.value = std::make_shared<wire::payload>(entry->run(invocation{arguments, std::move(stop)}));
-    out.head.result = wire::shape_of(*out.value);
+    out.value = entry->run(invocation{arguments, std::move(stop)});
+    out.head.result = wire::shape_of(out.value);
     return out;
   } catch (const error& e) {
     if (e.code().category() == error_category()) return refuse(e.kind(), e.what());

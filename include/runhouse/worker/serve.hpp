@@ -3,16 +3,17 @@
 
 #include <runhouse/io/waiting.hpp>
 #include <runhouse/os/fd.hpp>
-#include <runhouse/os/shared_page.hpp>
+#include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
 #include <runhouse/os/system.hpp>
 #include <runhouse/wire/frame_buffer.hpp>
 #include <runhouse/wire/message_stream.hpp>
-#include <runhouse/wire/start_gate.hpp>
+#include <runhouse/wire/outbox.hpp>
+#include <runhouse/worker/end_worker.hpp>
+#include <runhouse/worker/outcome_writer.hpp>
+#include <runhouse/worker/output_marks.hpp>
 #include <runhouse/worker/run_call.hpp>
 
-#include <algorithm>
-#include <condition_variable>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -21,10 +22,10 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <poll.h>
+#include <span>
 #include <stop_token>
 #include <string>
-#include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <thread>
@@ -49,7 +50,7 @@ inline constexpr const char* worker_variable = "RUNHOUSE_WORKER";
 /// every process that its functions have started, also in the middle of a call.
 class worker {
  public:
-  explicit worker(std::string mark_token) : mark_token_(std::move(mark_token)) {}
+  explicit worker(std::string mark_token) : marks_(std::move(mark_token)) {}
 
   /// Serves until the node is gone; then ends the process.
   [[noreturn]] void run();
@@ -63,41 +64,30 @@ class worker {
   void begin_call(const wire::frame& in);
   void serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream);
   void serve_describe(std::uint64_t stream);
-  void send_outcome(call_result result, std::uint64_t stream);
-  void watch_output();
-  bool has_unread_output() const noexcept;
-  bool mark_output(std::uint64_t stream);
-  void send_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload, std::uint8_t flags = 0);
-  void send_all(int socket, std::span<const std::byte> bytes);
   bool receive_more();
 
   void watch();
   void watch_frame(const wire::frame& in);
   /// Says why on the socket that the calling thread writes to, and ends.
-  [[noreturn]] static void refuse(int socket, errc code, const std::string& why);
-  [[noreturn]] static void end();
+  [[noreturn]] void refuse(int socket, errc code, const std::string& why);
 
-  static constexpr std::uint64_t no_stream = ~std::uint64_t{0};  // a call's is its number, of 32 bits
-
-  std::string mark_token_;
+  output_marks marks_;
   function_finder functions_;
-  os::shared_page<wire::start_gate> gate_;
+  os::shared_memory<wire::start_gate> gate_;
+  outcome_writer outcomes_{worker_descriptors::calls};
   wire::frame_buffer in_;
   io::waiting_policy waiting_;
-  std::vector<std::byte> out_;
-  os::unique_fd unread_output_;  // an epoll instance over the two below; none: ask the pipes themselves
-  os::unique_fd output_ends_[2];
+  std::vector<wire::payload_view> arguments_;
+  std::vector<std::span<const std::byte>> segments_;
   bool greeted_ = false;
   std::optional<std::uint32_t> last_number_;  // of the calls that came
   std::optional<std::pair<std::uint64_t, wire::incoming_message<wire::call_head>>> partial_;
 
   // Shared with the watcher.
   std::mutex mutex_;
-  std::condition_variable credit_came_;
-  std::uint64_t running_ = no_stream;
-  std::uint64_t cancelled_ = no_stream;  // started, says the gate, but not yet running_ when its cancel came
+  std::uint64_t running_ = no_call;
+  std::uint64_t cancelled_ = no_call;  // started, says the gate, but not yet running_ when its cancel came
   std::stop_source stop_;
-  std::uint64_t credit_ = limits::stream_credit_bytes;
 };
 
 /// Whether this process was started as a worker.
@@ -126,13 +116,16 @@ inline void worker::take_descriptors() {
   // A touch of a mapped page that its file does not have is SIGBUS.
   struct stat facts {};
   if (::fstat(worker_descriptors::gate, &facts) != 0 || !S_ISREG(facts.st_mode) ||
-      facts.st_size < static_cast<off_t>(os::shared_page<wire::start_gate>::page_bytes)) {
+      facts.st_size < static_cast<off_t>(os::page_bytes)) {
     std::fprintf(stderr, "runhouse: descriptor %d is no memory file of a page, as a worker's start gate must be\n", worker_descriptors::gate);
     std::_Exit(2);
   }
   ::fcntl(worker_descriptors::gate, F_SETFD, FD_CLOEXEC);
   try {
-    gate_ = os::shared_page<wire::start_gate>::map(worker_descriptors::gate);
+    gate_ = os::shared_memory<wire::start_gate>::map(worker_descriptors::gate);
+    if (facts.st_size >= static_cast<off_t>(os::shared_memory<wire::worker_memory>::size_bytes)) {
+      outcomes_.use(os::shared_memory<wire::outbox>::map(worker_descriptors::gate, wire::worker_memory::outbox_offset));
+    }
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s, for the start gate\n", e.what());
     std::_Exit(2);
@@ -152,7 +145,6 @@ inline void worker::run() {
   std::thread([this] { watch(); }).detach();
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 
-  if (!mark_token_.empty()) watch_output();
   say_hello();
   for (;;) {
     const auto next = in_.next();
@@ -160,8 +152,9 @@ inline void worker::run() {
       serve_frame(*next);
     } else if (next.code() != errc::truncated) {
       refuse(worker_descriptors::calls, next.code(), "what came on the calls socket is no frame");
-    } else if (!receive_more()) {
-      end();
+    } else {
+      outcomes_.flush();
+      if (!receive_more()) end_worker();
     }
   }
 }
@@ -171,7 +164,7 @@ inline void worker::say_hello() {
   h.pid = static_cast<std::uint32_t>(::getpid());
   h.program = program_files();
   h.host = os::host_name();
-  send_frame(wire::frame_type::hello, 0, encode(h));
+  outcomes_.put_frame(wire::frame_type::hello, 0, encode(h));
 }
 
 inline bool worker::receive_more() {
@@ -219,7 +212,7 @@ inline void worker::serve_frame(const wire::frame& in) {
       return;
     }
     case wire::frame_type::describe: return serve_describe(in.header.stream);
-    case wire::frame_type::bye: end();
+    case wire::frame_type::bye: end_worker();
     default:
       if (static_cast<std::uint8_t>(in.header.type) < 0x80) {
         refuse(socket, errc::protocol_error, "a frame that does not belong on the calls socket");
@@ -258,7 +251,7 @@ inline void worker::serve_describe(std::uint64_t stream) {
     const std::size_t n = wire::functions_frame_rows(rows);
     const auto payload = encode(rows.first(n));
     rows = rows.subspan(n);
-    send_frame(wire::frame_type::functions, stream, payload, rows.empty() ? std::uint8_t{0} : wire::flag_more);
+    outcomes_.put_frame(wire::frame_type::functions, stream, payload, rows.empty() ? std::uint8_t{0} : wire::flag_more);
   } while (!rows.empty());
 }
 
@@ -269,104 +262,16 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
     const lock locked(mutex_);
     running_ = stream;
     if (stop_.stop_requested()) stop_ = std::stop_source();
-    if (std::exchange(cancelled_, no_stream) == stream) stop_.request_stop();
-    credit_ = limits::stream_credit_bytes;
+    if (std::exchange(cancelled_, no_call) == stream) stop_.request_stop();
     stop = stop_.get_token();
   }
-  std::vector<std::span<const std::byte>> spans;
-  const auto arguments = wire::incoming_message<wire::call_head>::views(call.head().parameters, call.body().bytes(), spans);
-  call_result result = run_call(functions_, call.head(), arguments, std::move(stop));
-  std::fflush(stdout);
-  result.head.output_waiting = mark_output(stream);
-  send_outcome(std::move(result), stream);
+  arguments_.resize(call.head().parameters.size());
+  wire::view_payloads(call.head().parameters, call.body().bytes(), segments_, arguments_);
+  call_result result = run_call(functions_, call.head(), arguments_, std::move(stop));
+  result.head.output_waiting = marks_.end_of(stream);
+  outcomes_.put(std::move(result), stream, in_.has_next());
   const lock locked(mutex_);
-  running_ = no_stream;
-}
-
-inline void worker::send_outcome(call_result result, std::uint64_t stream) {
-  std::optional<wire::outgoing_message> message;
-  try {
-    message.emplace(result.head, stream, std::move(result.value));
-  } catch (const error& e) {
-    message.emplace(worker_detail::refuse(e.kind(), e.what()).head, stream, nullptr);
-  }
-  while (!message->done()) {
-    std::size_t room = limits::chunk_bytes;
-    if (message->body_left() > 0) {
-      lock locked(mutex_);
-      credit_came_.wait(locked, [&] { return credit_ > 0; });
-      room = static_cast<std::size_t>(std::min<std::uint64_t>(room, credit_));
-    }
-    out_.clear();
-    const std::size_t took = message->append_next(out_, room);
-    if (took > 0) {
-      const lock locked(mutex_);
-      credit_ -= took;
-    }
-    send_all(worker_descriptors::calls, out_);
-  }
-}
-
-/// Read ends of our own output pipes: whether both are empty is then one question, asked after each call, and
-/// cheaper than FIONREAD for each. Where they are no pipes, or there is no /proc, it stays FIONREAD.
-inline void worker::watch_output() {
-  os::unique_fd watched(::epoll_create1(EPOLL_CLOEXEC));
-  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
-    struct stat facts {};
-    if (::fstat(fd, &facts) != 0 || !S_ISFIFO(facts.st_mode)) return;
-    const std::string path = "/proc/self/fd/" + std::to_string(fd);
-    os::unique_fd& end = output_ends_[fd - STDOUT_FILENO];
-    end = os::unique_fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-    epoll_event readable{};
-    readable.events = EPOLLIN;
-    if (!end || !watched || ::epoll_ctl(watched.get(), EPOLL_CTL_ADD, end.get(), &readable) != 0) return;
-  }
-  unread_output_ = std::move(watched);
-}
-
-/// True also where it is not known.
-inline bool worker::has_unread_output() const noexcept {
-  if (!unread_output_) return true;
-  epoll_event any;
-  return ::epoll_wait(unread_output_.get(), &any, 1, 0) != 0;
-}
-
-/// Tells the node where in the pipes this call's output ends, if it has not read all of it yet.
-inline bool worker::mark_output(std::uint64_t stream) {
-  if (mark_token_.empty() || !has_unread_output()) return false;
-  bool waiting = false;
-  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
-    int unread = 0;
-    if (::ioctl(fd, FIONREAD, &unread) != 0 || unread == 0) continue;
-    const std::string mark = mark_token_ + std::to_string(stream) + "\n";
-    std::size_t done = 0;
-    while (done < mark.size()) {
-      const ssize_t n = ::write(fd, mark.data() + done, mark.size() - done);
-      if (n < 0 && errno != EINTR) break;
-      if (n > 0) done += static_cast<std::size_t>(n);
-    }
-    waiting = true;
-  }
-  return waiting;
-}
-
-inline void worker::send_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload, std::uint8_t flags) {
-  out_.clear();
-  wire::append_frame(out_, {type, flags, 0, stream}, payload);
-  send_all(worker_descriptors::calls, out_);
-}
-
-inline void worker::send_all(int socket, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const auto sent = os::send(socket, bytes, os::blocking::no);
-    if (sent.how == os::transfer::closed) end();
-    if (sent.how == os::transfer::would_block) {
-      pollfd writable{socket, POLLOUT, 0};
-      ::poll(&writable, 1, -1);
-      continue;
-    }
-    bytes = bytes.subspan(sent.bytes);
-  }
+  running_ = no_call;
 }
 
 inline void worker::watch() {
@@ -378,10 +283,11 @@ inline void worker::watch() {
       continue;
     }
     if (next.code() != errc::truncated) refuse(worker_descriptors::control, next.code(), "what came on the control socket is no frame");
-    pollfd readable{worker_descriptors::control, POLLIN, 0};
-    ::poll(&readable, 1, -1);
+    pollfd readable[] = {{worker_descriptors::control, POLLIN, 0}, {outcomes_.timer(), POLLIN, 0}};
+    ::poll(readable, 2, -1);
+    if (readable[1].revents != 0) outcomes_.expired();
     const auto got = os::receive(worker_descriptors::control, in.room(), os::blocking::no);
-    if (got.how == os::transfer::closed) end();
+    if (got.how == os::transfer::closed) end_worker();
     if (got.how == os::transfer::some) in.received(got.bytes);
   }
 }
@@ -405,11 +311,7 @@ inline void worker::watch_frame(const wire::frame& in) {
       wire::byte_reader read(in.payload);
       const auto bytes = read.get<std::uint64_t>();
       if (!read.ok() || read.left() != 0) refuse(worker_descriptors::control, errc::protocol_error, "a credit that is not of 8 bytes");
-      {
-        const lock locked(mutex_);
-        if (running_ == in.header.stream) credit_ += std::min(bytes, limits::body_bytes - std::min(credit_, limits::body_bytes));
-      }
-      credit_came_.notify_one();
+      outcomes_.add_credit(in.header.stream, bytes);
       return;
     }
     case wire::frame_type::ping: {
@@ -418,10 +320,11 @@ inline void worker::watch_frame(const wire::frame& in) {
       }
       std::vector<std::byte> pong;
       wire::append_frame(pong, {wire::frame_type::pong, 0, 0, in.header.stream}, in.payload);
-      send_all(worker_descriptors::control, pong);
+      // Who lets some thousand pings lie unanswered does not wait for this one.
+      static_cast<void>(os::send(worker_descriptors::control, pong, os::blocking::no));
       return;
     }
-    case wire::frame_type::bye: end();
+    case wire::frame_type::bye: end_worker();
     default:
       if (static_cast<std::uint8_t>(in.header.type) < 0x80) {
         refuse(worker_descriptors::control, errc::protocol_error, "a frame that does not belong on the control socket");
@@ -431,17 +334,12 @@ inline void worker::watch_frame(const wire::frame& in) {
 }
 
 inline void worker::refuse(int socket, errc code, const std::string& why) {
+  if (socket == worker_descriptors::calls) outcomes_.flush();
   std::vector<std::byte> frame;
   wire::append_frame(frame, {wire::frame_type::bye, 0, 0, 0}, encode(wire::bye{static_cast<std::uint32_t>(code), why}));
   // Without waiting: who does not read will not read this either.
   static_cast<void>(os::send(socket, frame, os::blocking::no));
-  end();
-}
-
-inline void worker::end() {
-  // Everything that this worker's functions have started is in its group, unless it left it.
-  if (::getpgrp() == ::getpid()) ::kill(0, SIGKILL);
-  std::_Exit(0);
+  end_worker();
 }
 
 }  // namespace rh::detail

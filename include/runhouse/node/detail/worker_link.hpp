@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 
 namespace rh::detail {
 
@@ -67,14 +68,16 @@ inline void worker_link::send(call_ptr call) {
   const std::uint32_t number = ++last_number_;
   std::uint64_t bytes = 0;
   for (const auto& argument : call->arguments) bytes += argument->size_bytes();
-  messages_.emplace_back(call->head, number, call->arguments);
+  if (!messages_.empty() || !wire::append_whole(out_, call->head, number, std::span(call->arguments))) {
+    messages_.emplace_back(call->head, number, call->arguments);
+  }
   calls_.push_back({number, std::move(call), bytes, {}});
   bytes_ahead_ += bytes;
   if (!std::exchange(dirty_, true)) runtime_.flush_later(*this);
 }
 
 inline std::vector<call_ptr> worker_link::take_back() {
-  const std::uint32_t started = process_.gate->revoke(last_number_);
+  const std::uint32_t started = process_.memory->gate.revoke(last_number_);
   std::vector<call_ptr> back;
   while (!calls_.empty() && wire::start_gate::is_after(calls_.back().number, started)) {
     bytes_ahead_ -= calls_.back().bytes;
@@ -92,7 +95,7 @@ inline bool worker_link::has(const call_state& call) const noexcept {
 }
 
 inline bool worker_link::has_begun(const call_state& call) const noexcept {
-  const std::uint32_t started = process_.gate->started();
+  const std::uint32_t started = process_.memory->gate.started();
   return std::any_of(calls_.begin(), calls_.end(), [&](const sent_call& s) {
     return s.call.get() == &call && !wire::start_gate::is_after(s.number, started);
   });
@@ -237,8 +240,7 @@ inline void worker_link::grant_credit(std::uint64_t stream, std::size_t bytes) {
 inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t) {
   uncredited_ = 0;
   if (message.head().output_waiting) read_output();
-  wire::outcome_head head = message.head();
-  finish_front(std::move(head), std::move(message).take_body());
+  finish_front(std::move(message).take_head(), std::move(message).take_body());
   return true;
 }
 
@@ -268,7 +270,7 @@ inline bool worker_link::read_pipe(output_pipe& pipe) {
   for (;;) {
     // What a call left unread when it ended is followed by its mark. So what comes without one is of the call that was
     // last started, or a later one; to have looked before reading is what makes that certain.
-    const std::uint32_t started = process_.gate->started();
+    const std::uint32_t started = process_.memory->gate.started();
     const auto got = os::read_some(pipe.events.native_handle(), std::as_writable_bytes(std::span(block)));
     if (got.how != os::transfer::some) return got.how != os::transfer::closed;
     pipe.lines.feed(
@@ -352,13 +354,14 @@ inline void worker_link::exited() noexcept {
   if (!status) return watch_exit();
   // What it had answered and printed before counts.
   if (!lost_) read_calls();
+  if (why_lost_.empty()) read_outbox();
   read_output();
   std::string why = why_lost_.empty() ? status->text() : why_lost_;
   if (why_lost_.empty() && status->kind == os::exit_status::how::exited) why += " (something called exit)";
   ended_ = true;
   close_events();
 
-  const std::uint32_t started = process_.gate->started();
+  const std::uint32_t started = process_.memory->gate.started();
   std::vector<call_ptr> not_started;
   while (!calls_.empty() && wire::start_gate::is_after(calls_.back().number, started)) {
     not_started.push_back(std::move(calls_.back().call));
@@ -368,6 +371,24 @@ inline void worker_link::exited() noexcept {
   fail_running(why);
   if (!ready_ && !last_output_.empty()) why += "; it printed: " + last_output_;
   owner_->worker_ended(*this, std::move(not_started), why);
+}
+
+/// Outcomes that it had ready and not sent, or not all of them: what they begin with may have come.
+inline void worker_link::read_outbox() noexcept {
+  if (partial_) return;  // not while it has some there
+  const auto frames = process_.memory->out.frames();
+  in_ = wire::frame_buffer();
+  try {
+    std::memcpy(in_.room().data(), frames.data(), frames.size());
+    in_.received(frames.size());
+    while (const auto next = in_.next()) {
+      const auto number = static_cast<std::uint32_t>(next->header.stream);
+      if (calls_.empty()) return;
+      if (wire::start_gate::is_after(calls_.front().number, number)) continue;
+      if (next->header.type != wire::frame_type::outcome || !serve_frame(*next)) return;
+    }
+  } catch (const std::exception&) {  // no memory: as if it had not had them ready
+  }
 }
 
 inline void worker_link::fail_running(const std::string& why) {
