@@ -12,14 +12,15 @@ LEVELS = {
     "os": 1, "wire": 1,
     "io": 2,
     "async": 3,
-    "function": 4, "needs": 4, "rpc": 4, "ssh": 4,
-    "worker": 5, "node": 5, "host": 5,
-    "engine": 6,
-    "cluster": 7,
-    "send": 8,
-    "data": 9, "secrets": 9, "naming": 9,
-    "cli": 10, "testing": 10,
-    "": 11,  # the headers of include/runhouse itself
+    "function": 4, "needs": 4, "ssh": 4,
+    "rpc": 5,
+    "worker": 6, "node": 6, "host": 6,
+    "engine": 7,
+    "cluster": 8,
+    "send": 9,
+    "data": 10, "secrets": 10, "naming": 10,
+    "cli": 11, "testing": 11,
+    "": 12,  # the headers of include/runhouse itself
 }
 # What only one layer includes.
 HOMES = {"cereal/": "wire", "libssh2": "ssh"}

@@ -65,6 +65,7 @@ class runtime final : public driver {
   void set_flush_delay(std::chrono::nanoseconds delay) noexcept {
     shortest_delay_ = delay;
     flush_delay_ = delay;
+    if (flush_timer_started_) flush_timer_.start(delay);
   }
   /// On the strand: flush `f` at the end of this turn, once.
   void flush_later(flushable& f) { dirty_.push_back(&f); }
@@ -74,10 +75,10 @@ class runtime final : public driver {
   void set_pollers(std::vector<poller*> pollers) { pollers_ = std::move(pollers); }
 
   clock::time_point now() const noexcept override { return clock::now(); }
-  void start(timer& t) override;
+  inline void start(timer& t) override;
   bool cancel(timer& t) noexcept override { return timers_.cancel(t); }
-  void wake(run_queue& q) noexcept override;
-  void run(run_queue& q, const bool& done) override;
+  inline void wake(run_queue& q) noexcept override;
+  inline void run(run_queue& q, const bool& done) override;
 
  private:
   struct parked {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <runhouse/wire/message.hpp>
+#include <runhouse/wire/hash.hpp>
 #include <runhouse/wire/payload.hpp>
 
 #include <atomic>
@@ -22,10 +22,16 @@ using thunk = wire::payload (*)(const invocation&);
 
 /// One function that can be called from outside: a static object of each instantiated send.
 struct function_entry {
-  thunk run;
-  const char* name;         ///< mangled name of the callable's type
-  wire::hash128 signature;
+  static constexpr std::uint64_t unknown_place = ~std::uint64_t{0};
+
+  function_entry(thunk run_it, const char* mangled, const wire::hash128& hash) noexcept
+      : run(run_it), name(mangled), signature(hash) {}
+
+  const thunk run;
+  const char* const name;  ///< mangled name of the callable's type
+  const wire::hash128 signature;
   mutable const function_entry* next = nullptr;
+  mutable std::atomic<std::uint64_t> place{unknown_place};  ///< kept by place_of()
 };
 
 /// All entries of the program. A list and not a container: entries of other translation units are added before any

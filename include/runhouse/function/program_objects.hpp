@@ -2,6 +2,8 @@
 #pragma once
 
 #include <runhouse/core/error.hpp>
+#include <runhouse/function/function_table.hpp>
+#include <runhouse/function/pretty_name.hpp>
 #include <runhouse/os/fd.hpp>
 #include <runhouse/wire/message.hpp>
 
@@ -54,6 +56,10 @@ inline std::optional<std::pair<std::uint32_t, std::uint64_t>> locate(const void*
   }
   return std::nullopt;
 }
+
+/// How calls name the function; found once.
+/// Errors: errc::unknown_function
+inline wire::function_id place_of(const function_entry& function);
 
 /// SHA-256, by libcrypto.
 class sha256 {
@@ -173,6 +179,24 @@ inline int add_loaded(dl_phdr_info* info, std::size_t, void* out) {
 }
 
 }  // namespace objects_detail
+
+inline wire::function_id place_of(const function_entry& function) {
+  constexpr unsigned offset_bits = 48;
+  std::uint64_t place = function.place.load(std::memory_order_relaxed);
+  if (place == function_entry::unknown_place) {
+    const auto found = locate(reinterpret_cast<const void*>(function.run));
+    if (!found || found->first > 0xffff || found->second >> offset_bits != 0) {
+      fail(errc::unknown_function,
+           pretty_name(function.name) +
+               " is no part of this program, which is its executable and the shared libraries that it is "
+               "linked with, but for those of the system: a worker would not find it; link its library "
+               "instead of opening it with dlopen");
+    }
+    place = std::uint64_t{found->first} << offset_bits | found->second;
+    function.place.store(place, std::memory_order_relaxed);
+  }
+  return {static_cast<std::uint32_t>(place >> offset_bits), place & ((std::uint64_t{1} << offset_bits) - 1), {}};
+}
 
 inline std::vector<program_object> program_objects() {
   using namespace objects_detail;

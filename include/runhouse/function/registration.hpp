@@ -3,7 +3,6 @@
 
 #include <runhouse/function/callable.hpp>
 #include <runhouse/function/function_table.hpp>
-#include <runhouse/function/pretty_name.hpp>
 #include <runhouse/function/signature_hash.hpp>
 #include <runhouse/wire/archive.hpp>
 
@@ -53,9 +52,8 @@ class held_argument {
 template <class F, class Signature = typename callable<F>::type>
 class registration;
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_count(const function_entry& entry, std::size_t given,
-                                                              std::size_t wanted) {
-  fail(errc::bad_payload, "the call has " + std::to_string(given) + " payloads where " + pretty_name(entry.name) +
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_count(const function_entry& entry, std::size_t given, std::size_t wanted) {
+  fail(errc::bad_payload, "the call has " + std::to_string(given) + " payloads where " + wire::detail::type_name(entry.name) +
                               " takes " + std::to_string(wanted));
 }
 
@@ -101,8 +99,8 @@ wire::payload run_thunk(const invocation& call) {
 
 /// An entry that puts itself into the table when it is constructed.
 struct registered_entry : function_entry {
-  registered_entry(thunk run_it, const char* mangled, const wire::hash128& hash) noexcept
-      : function_entry{run_it, mangled, hash} {
+  [[gnu::noinline]] registered_entry(thunk run_it, const char* mangled, const wire::hash128& hash) noexcept
+      : function_entry(run_it, mangled, hash) {
     add_function(*this);
   }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <runhouse/wire/message.hpp>
+#include <runhouse/wire/hash.hpp>
 #include <runhouse/wire/raw.hpp>
 
 #include <array>
@@ -19,13 +19,14 @@ namespace rh::detail {
 /// FNV-1a with 128 bits: the offset basis and prime of its specification (draft-eastlake-fnv).
 class fnv128 {
  public:
-  void add(std::string_view bytes) noexcept {
+  // Not inlined: what a file with many sends does with it would be compiled for each type of each of them.
+  [[gnu::noinline]] void add(std::string_view bytes) noexcept {
     for (const char c : bytes) {
       value_ ^= static_cast<unsigned char>(c);
       value_ *= prime;
     }
   }
-  void add(std::uint64_t number) noexcept {
+  [[gnu::noinline]] void add(std::uint64_t number) noexcept {
     for (int shift = 0; shift < 64; shift += 8) {
       value_ ^= (number >> shift) & 0xff;
       value_ *= prime;

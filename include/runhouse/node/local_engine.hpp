@@ -47,11 +47,11 @@ class local_engine final : public worker_link::owner, public flushable {
 
  private:
   void worker_changed(worker_link&) noexcept override { schedule_later(); }
-  void worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept override;
+  inline void worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept override;
   void printed(const call_state* call, bool is_error, std::string_view line) noexcept override {
     sink_(call != nullptr ? call->function_name : nullptr, is_error, line);
   }
-  void flush() noexcept override;
+  inline void flush() noexcept override;
 
   void schedule_later();
   void start_workers();

@@ -3,7 +3,7 @@
 
 #include <runhouse/async/runtime.hpp>
 #include <runhouse/node/local_engine.hpp>
-#include <runhouse/rpc/session.hpp>
+#include <runhouse/rpc/call_maker.hpp>
 
 #include <cstdint>
 #include <memory>
@@ -13,7 +13,7 @@
 namespace rh::detail {
 
 /// A node inside the program itself: calls are handed over in memory, and all ends with the program.
-class local_session final : public session {
+class local_session final : public call_maker {
  public:
   local_session(unsigned workers, output_sink sink)
       : runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink))) {}

@@ -68,8 +68,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool has_begun(const call_state& call) const noexcept;
   bool has(const call_state& call) const noexcept;
 
-  bool poll() noexcept override;
-  void flush() noexcept override;
+  inline bool poll() noexcept override;
+  inline void flush() noexcept override;
 
  private:
   struct sent_call {

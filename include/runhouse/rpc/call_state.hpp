@@ -2,34 +2,45 @@
 #pragma once
 
 #include <runhouse/async/strand_work.hpp>
-#include <runhouse/core/error.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/session.hpp>
+#include <runhouse/rpc/throw_outcome.hpp>
 #include <runhouse/wire/message.hpp>
 #include <runhouse/wire/message_stream.hpp>
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <span>
 #include <utility>
 #include <vector>
 
 namespace rh::detail {
 
-/// How a call ended.
-struct call_outcome {
-  wire::outcome_head head;
-  wire::buffer body;
-  stage reached = stage::not_started;
-  std::string output;  ///< last lines that it printed, where it failed
+class call_state;
+using call_ptr = counted<call_state>;
+
+/// Who runs the calls of a session.
+class call_runner {
+ public:
+  /// On the strand: takes over the call.
+  virtual void begin(call_ptr call) noexcept = 0;
+  /// On the strand: its caller no longer wants it. It may have ended already.
+  virtual void cancel(call_state& call) noexcept = 0;
+  /// Any thread: have `work` run on the strand.
+  virtual void defer(strand_work& work) noexcept = 0;
+
+ protected:
+  ~call_runner() = default;
 };
 
 /// One call from its making to the taking of its result: shared by the caller's handle and whoever runs it.
 class call_state final : public pending {
  public:
   /// `name` is the mangled name of the callable's type, for messages.
-  call_state(std::shared_ptr<session> to, const char* name) : function_name(name), id(next_id()), session_(std::move(to)) {}
+  template <class Session>
+  call_state(const std::shared_ptr<Session>& to, const char* name)
+      : function_name(name), id(next_id()), session_(to), runner_(to.get()) {}
 
   // What is called: set before start().
   wire::call_head head;
@@ -39,14 +50,12 @@ class call_state final : public pending {
 
   /// Hands it to its session. Any thread, once.
   void start();
-  void cancel() noexcept override;
+  inline void cancel() noexcept override;
   bool cancel_requested() const noexcept { return cancelled_.load(std::memory_order_acquire); }
 
   /// On the strand: it has ended. Later ends of the same call are dropped.
   void finish(call_outcome outcome) noexcept;
-  /// Precondition: has_ended().
-  call_outcome& outcome() noexcept { return outcome_; }
-  const session& where() const noexcept { return *session_; }
+  inline wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override;
 
  private:
   static std::uint64_t next_id() noexcept {
@@ -56,19 +65,20 @@ class call_state final : public pending {
   struct begin_work final : strand_work {
     void run() noexcept override {
       const call_ptr hold = std::exchange(call, {});
-      hold->session_->begin(hold);
+      hold->runner_->begin(hold);
     }
     call_ptr call;
   };
   struct cancel_work final : strand_work {
     void run() noexcept override {
       const call_ptr hold = std::exchange(call, {});
-      if (!hold->has_ended()) hold->session_->cancel(*hold);
+      if (!hold->has_ended()) hold->runner_->cancel(*hold);
     }
     call_ptr call;
   };
 
-  std::shared_ptr<session> session_;
+  const std::shared_ptr<session> session_;
+  call_runner* const runner_;  // the same object
   std::atomic<bool> cancelled_{false};
   call_outcome outcome_;
   begin_work begin_;
@@ -79,13 +89,20 @@ class call_state final : public pending {
 
 inline void call_state::start() {
   begin_.call = call_ptr(this);
-  session_->defer(begin_);
+  runner_->defer(begin_);
 }
 
 inline void call_state::cancel() noexcept {
   if (cancelled_.exchange(true, std::memory_order_acq_rel) || has_ended()) return;
   cancel_.call = call_ptr(this);
-  session_->defer(cancel_);
+  runner_->defer(cancel_);
+}
+
+inline wire::payload_view call_state::result(std::size_t, std::vector<std::span<const std::byte>>& segments) {
+  if (outcome_.head.kind != wire::outcome_kind::value) throw_outcome(std::move(outcome_), function_name, session_->host(), id);
+  wire::payload_view value;
+  wire::view_payloads({&outcome_.head.result, 1}, outcome_.body.bytes(), segments, {&value, 1});
+  return value;
 }
 
 inline void call_state::finish(call_outcome outcome) noexcept {

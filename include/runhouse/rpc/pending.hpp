@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <runhouse/core/config.hpp>
+#include <runhouse/wire/payload.hpp>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace rh::detail {
 
@@ -71,6 +73,9 @@ class pending {
   }
   /// Asks for its end; what it gives does not matter any more. Any thread, any number of times.
   virtual void cancel() noexcept = 0;
+  /// What call `index` of those it is made of gave, until the end of this object; or throws what it failed with, once.
+  /// `segments` holds what the view refers to. Precondition: has_ended().
+  virtual wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) = 0;
   /// Of how many calls this is made, and how many of them have ended. Any thread.
   virtual std::size_t calls_made() const noexcept { return 1; }
   virtual std::size_t calls_ended() const noexcept { return has_ended() ? 1 : 0; }

@@ -100,9 +100,9 @@ auto call<R>::async_get(Token&& token) {
       "runhouse: async_get gives its handler (std::exception_ptr, R), so R must be default-constructible; co_await "
       "the call, or get() it");
   // The call itself travels, so that an initiation that is dropped cancels it.
-  call taken(take_pending(), take_);
+  call taken(handle_.take(), take_);
   const auto initiate = []<class Handler>(Handler&& handler, call made) {
-    detail::async_get_operation<R, std::decay_t<Handler>>::begin(std::forward<Handler>(handler), made.take_pending(),
+    detail::async_get_operation<R, std::decay_t<Handler>>::begin(std::forward<Handler>(handler), made.handle_.take(),
                                                                  made.take_);
   };
   return asio::async_initiate<Token, detail::handler_signature<R>>(initiate, token, std::move(taken));

@@ -4,93 +4,76 @@
 #include <runhouse/async/run_queue.hpp>
 #include <runhouse/async/sync_wait.hpp>
 #include <runhouse/async/task.hpp>
-#include <runhouse/rpc/call_state.hpp>
-#include <runhouse/send/take_result.hpp>
+#include <runhouse/core/error.hpp>
+#include <runhouse/rpc/pending.hpp>
+#include <runhouse/wire/archive.hpp>
 
-#include <atomic>
 #include <coroutine>
 #include <cstddef>
-#include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace rh {
 
-template <class R>
-class call;
-
 namespace detail {
 
-/// Several calls as one: ends when all have.
-class gathered_calls final : public pending {
- public:
-  explicit gathered_calls(std::vector<call_ptr> calls) : calls_(std::move(calls)), waiters_(calls_.size()), open_(calls_.size() + 1) {
-    for (std::size_t i = 0; i < calls_.size(); ++i) waiters_[i].all = this;
-  }
-  /// Begins to wait for them, holding itself. Once.
-  void start() {
-    self_ = counted<gathered_calls>(this);
-    for (std::size_t i = 0; i < calls_.size(); ++i) {
-      if (!calls_[i]->wait(waiters_[i])) arrive();
-    }
-    arrive();
-  }
-  void cancel() noexcept override {
-    for (const call_ptr& c : calls_) c->cancel();
-  }
-  std::size_t calls_made() const noexcept override { return calls_.size(); }
-  std::size_t calls_ended() const noexcept override {
-    const std::size_t open = open_.load(std::memory_order_acquire);
-    return open > calls_.size() ? 0 : calls_.size() - open;
-  }
-  const std::vector<call_ptr>& calls() const noexcept { return calls_; }
-
- private:
-  struct element_waiter final : end_waiter {
-    gathered_calls* all = nullptr;
-    void ended() noexcept override { all->arrive(); }
-  };
-  void arrive() noexcept {
-    if (open_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    const auto hold = std::exchange(self_, {});
-    end();
-  }
-  std::vector<call_ptr> calls_;
-  std::vector<element_waiter> waiters_;
-  std::atomic<std::size_t> open_;
-  counted<gathered_calls> self_;
-};
-
+/// The result of a call that has ended, or of the only one that a map was made of.
 template <class R>
 R take_one(pending& ended) {
-  return take_result<R>(static_cast<call_state&>(ended));
+  std::vector<std::span<const std::byte>> segments;
+  [[maybe_unused]] const wire::payload_view value = ended.result(0, segments);
+  if constexpr (!std::is_void_v<R>) return wire::decode<R>(value);
 }
 
 /// In input order; the first error of the input's order, if there is one.
 template <class T>
 std::vector<T> take_all(pending& ended) {
   std::vector<T> values;
-  const auto& calls = static_cast<gathered_calls&>(ended).calls();
-  values.reserve(calls.size());
-  for (const call_ptr& c : calls) values.push_back(take_result<T>(*c));
+  std::vector<std::span<const std::byte>> segments;
+  const std::size_t count = ended.calls_made();
+  values.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) values.push_back(wire::decode<T>(ended.result(i, segments)));
   return values;
 }
 inline void take_all_void(pending& ended) {
-  for (const call_ptr& c : static_cast<gathered_calls&>(ended).calls()) take_result<void>(*c);
+  std::vector<std::span<const std::byte>> segments;
+  for (std::size_t i = 0; i < ended.calls_made(); ++i) ended.result(i, segments);
 }
 
-template <class R>
-class call_awaiter final : end_waiter {
+/// What awaiting a call is, whatever its result.
+class call_awaiter_base : end_waiter {
  public:
   using queue_aware = void;
-  call_awaiter(counted<pending> of, R (*take)(pending&)) noexcept : pending_(std::move(of)), take_(take) {}
 
   bool await_ready() const noexcept { return pending_->has_ended(); }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) {
-    const task_context& context = h.promise().context;
+    return suspend(h, h.promise().context);
+  }
+
+ protected:
+  explicit call_awaiter_base(counted<pending> of) noexcept : pending_(std::move(of)) {}
+  ~call_awaiter_base() = default;
+  /// The call, which has ended.
+  [[gnu::noinline]] pending& resume() {
+    on_stop_.reset();
+    if (cancelled_) {
+      pending_->cancel();
+      fail(errc::cancelled, "a call was cancelled, because the task that awaited it was");
+    }
+    return *pending_;
+  }
+
+ private:
+  struct on_stop {
+    call_awaiter_base* self;
+    void operator()() const noexcept { self->stop_requested(); }
+  };
+  [[gnu::noinline]] bool suspend(std::coroutine_handle<> h, const task_context& context) {
     node_.coroutine = h;
     queue_ = context.queue;
     if (!pending_->wait(*this)) return false;
@@ -98,20 +81,6 @@ class call_awaiter final : end_waiter {
     if (context.stop != nullptr && context.stop->stop_possible()) on_stop_.emplace(*context.stop, on_stop{this});
     return true;
   }
-  R await_resume() {
-    on_stop_.reset();
-    if (cancelled_) {
-      pending_->cancel();
-      fail(errc::cancelled, "a call was cancelled, because the task that awaited it was");
-    }
-    return take_(*pending_);
-  }
-
- private:
-  struct on_stop {
-    call_awaiter* self;
-    void operator()() const noexcept { self->stop_requested(); }
-  };
   void ended() noexcept override { queue_->post(node_); }
   void stop_requested() noexcept {
     if (!pending_->withdraw(*this)) return;
@@ -120,11 +89,52 @@ class call_awaiter final : end_waiter {
   }
 
   counted<pending> pending_;
-  R (*take_)(pending&);
   resumption node_;
   run_queue* queue_ = nullptr;
   bool cancelled_ = false;
   std::optional<std::stop_callback<on_stop>> on_stop_;
+};
+
+template <class R>
+class call_awaiter final : public call_awaiter_base {
+ public:
+  call_awaiter(counted<pending> of, R (*take)(pending&)) noexcept : call_awaiter_base(std::move(of)), take_(take) {}
+  R await_resume() { return take_(resume()); }
+
+ private:
+  R (*take_)(pending&);
+};
+
+/// What a call is, whatever its result: the only holder of something under way, which it cancels when it goes.
+class call_handle {
+ public:
+  explicit call_handle(counted<pending> of) noexcept : pending_(std::move(of)) {}
+  call_handle(call_handle&&) noexcept = default;
+  [[gnu::noinline]] call_handle& operator=(call_handle&& other) noexcept {
+    cancel();
+    pending_ = std::move(other.pending_);
+    return *this;
+  }
+  ~call_handle() { cancel(); }
+
+  bool is_ready() const noexcept { return pending_ && pending_->has_ended(); }
+  [[gnu::noinline]] void cancel() noexcept {
+    if (const auto p = std::exchange(pending_, {})) p->cancel();
+  }
+  [[gnu::noinline]] counted<pending> take() {
+    if (!pending_) fail_taken();
+    return std::exchange(pending_, {});
+  }
+  const counted<pending>& peek() const {
+    if (!pending_) fail_taken();
+    return pending_;
+  }
+
+ private:
+  [[noreturn, gnu::cold, gnu::noinline]] static void fail_taken() {
+    fail(errc::already_taken, "the result of this call was taken already, or the call was moved from or cancelled");
+  }
+  counted<pending> pending_;
 };
 
 }  // namespace detail
@@ -153,18 +163,10 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   using value_type = R;
   using queue_aware = void;
 
-  call(detail::counted<detail::pending> of, R (*take)(detail::pending&)) noexcept : pending_(std::move(of)), take_(take) {}
-  call(call&&) noexcept = default;
-  call& operator=(call&& other) noexcept {
-    cancel();
-    pending_ = std::move(other.pending_);
-    take_ = other.take_;
-    return *this;
-  }
-  ~call() { cancel(); }
+  call(detail::counted<detail::pending> of, R (*take)(detail::pending&)) noexcept : handle_(std::move(of)), take_(take) {}
 
-  detail::call_awaiter<R> operator co_await() & { return {take_pending(), take_}; }
-  detail::call_awaiter<R> operator co_await() && { return {take_pending(), take_}; }
+  detail::call_awaiter<R> operator co_await() & { return {handle_.take(), take_}; }
+  detail::call_awaiter<R> operator co_await() && { return {handle_.take(), take_}; }
 
   /// Blocks until the result is there. Errors: as the await; errc::would_deadlock inside a task.
   R get() {
@@ -179,29 +181,18 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   auto async_get(Token&& token);
 
   /// Errors: errc::already_taken.
-  rh::progress progress() const {
-    if (!pending_) fail_taken();
-    return rh::progress(pending_);
-  }
+  rh::progress progress() const { return rh::progress(handle_.peek()); }
 
   /// True if the await would not wait.
-  bool is_ready() const noexcept { return pending_ && pending_->has_ended(); }
+  bool is_ready() const noexcept { return handle_.is_ready(); }
 
   /// Gives the call up.
-  void cancel() noexcept {
-    if (const auto p = std::exchange(pending_, {})) p->cancel();
-  }
+  void cancel() noexcept { handle_.cancel(); }
 
  private:
-  [[noreturn]] static void fail_taken() {
-    fail(errc::already_taken, "the result of this call was taken already, or the call was moved from or cancelled");
-  }
   RH_TEMPLATE_COROUTINE static task<R> await(call c) { co_return co_await c; }
-  detail::counted<detail::pending> take_pending() {
-    if (!pending_) fail_taken();
-    return std::exchange(pending_, {});
-  }
-  detail::counted<detail::pending> pending_;
+
+  detail::call_handle handle_;
   R (*take_)(detail::pending&);
 };
 

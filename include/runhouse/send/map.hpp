@@ -7,6 +7,7 @@
 #include <runhouse/send/each.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <ranges>
 #include <string>
@@ -35,7 +36,7 @@ template <class P, class Range>
 encoded_column encode_column(Range&& range) {
   encoded_column column;
   if constexpr (std::ranges::sized_range<Range>) column.reserve(static_cast<std::size_t>(std::ranges::size(range)));
-  for (auto&& element : range) column.push_back(encode_argument<P>(std::forward<decltype(element)>(element)));
+  for (auto&& element : range) add_argument(column, encode_argument<P>(std::forward<decltype(element)>(element)));
   return column;
 }
 
@@ -56,8 +57,8 @@ class map_rows {
     length_ = column.size();
     columns_.push_back(std::move(column)), is_spread_.push_back(true);
   }
-  std::vector<std::vector<wire::shared_payload>> rows() && {
-    std::vector<std::vector<wire::shared_payload>> rows(length_.value_or(0));
+  std::vector<call_arguments> rows() && {
+    std::vector<call_arguments> rows(length_.value_or(0));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       rows[i].reserve(columns_.size());
       for (std::size_t c = 0; c < columns_.size(); ++c) {
@@ -81,7 +82,7 @@ template <class... A>
 inline constexpr bool any_marked = (is_spread<std::remove_cvref_t<A>> || ...);
 
 template <class Signature, class... A>
-std::vector<std::vector<wire::shared_payload>> encode_map(const wire::shared_payload& state, A&&... arguments) {
+std::vector<call_arguments> encode_map(const wire::shared_payload& state, A&&... arguments) {
   map_rows rows(state);
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     const auto add = [&]<std::size_t At>(std::integral_constant<std::size_t, At>, auto&& argument) {
@@ -92,7 +93,7 @@ std::vector<std::vector<wire::shared_payload>> encode_map(const wire::shared_pay
       } else if constexpr (At == 0 && !any_marked<A...>) {
         rows.spread(encode_column<P>(std::forward<given>(argument)));
       } else {
-        rows.broadcast(encode_argument<P>(std::forward<given>(argument)));
+        rows.broadcast(std::make_shared<const wire::payload>(encode_argument<P>(std::forward<given>(argument))));
       }
     };
     (add(std::integral_constant<std::size_t, I>(), std::forward<A>(arguments)), ...);
@@ -104,22 +105,24 @@ template <class Tuples>
 using tuple_of = std::remove_cvref_t<std::ranges::range_reference_t<Tuples>>;
 
 template <class Signature, class Tuples, class... A>
-std::vector<std::vector<wire::shared_payload>> encode_starmap(const wire::shared_payload& state, Tuples&& tuples,
+std::vector<call_arguments> encode_starmap(const wire::shared_payload& state, Tuples&& tuples,
                                                               A&&... rest) {
   using parameters = typename Signature::parameters;
   constexpr std::size_t leading = std::tuple_size_v<tuple_of<Tuples>>;
   std::vector<encoded_column> columns(leading);
   for (auto&& element : tuples) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (columns[I].push_back(
-           encode_argument<std::tuple_element_t<I, parameters>>(std::get<I>(std::forward<decltype(element)>(element)))),
+      (add_argument(columns[I], encode_argument<std::tuple_element_t<I, parameters>>(
+                                    std::get<I>(std::forward<decltype(element)>(element)))),
        ...);
     }(std::make_index_sequence<leading>());
   }
   map_rows rows(state);
   for (encoded_column& column : columns) rows.spread(std::move(column));
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (rows.broadcast(encode_argument<std::tuple_element_t<leading + I, parameters>>(std::forward<A>(rest))), ...);
+    (rows.broadcast(std::make_shared<const wire::payload>(
+         encode_argument<std::tuple_element_t<leading + I, parameters>>(std::forward<A>(rest)))),
+     ...);
   }(std::index_sequence_for<A...>());
   return std::move(rows).rows();
 }

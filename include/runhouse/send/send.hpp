@@ -2,7 +2,6 @@
 #pragma once
 
 #include <runhouse/cluster/cluster.hpp>
-#include <runhouse/function/program_objects.hpp>
 #include <runhouse/function/registration.hpp>
 #include <runhouse/send/argument.hpp>
 #include <runhouse/send/call.hpp>
@@ -11,7 +10,6 @@
 #include <runhouse/send/map.hpp>
 
 #include <memory>
-#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -42,7 +40,7 @@ class send {
   using result_type = typename signature::result;
 
   send([[maybe_unused]] F f, const cluster& on) : session_(on.session()) {
-    if constexpr (carries_state) state_ = std::make_shared<wire::payload>(wire::encode(f));
+    if constexpr (carries_state) state_ = std::make_shared<const wire::payload>(wire::encode(f));
   }
   explicit send(const cluster& on)
     requires(!detail::carries_state<F>)
@@ -124,32 +122,15 @@ class send {
   }
 
  private:
-  detail::call_ptr make(std::vector<wire::shared_payload> arguments) const {
-    static const detail::sent_function function = detail::sent_function::of(detail::registration<F>::get());
-    const detail::call_ptr made(new detail::call_state(session_, function.name));
-    made->head.function = function.id;
-    made->head.signature = function.signature;
-    made->head.parameters.reserve(arguments.size());
-    for (const auto& argument : arguments) made->head.parameters.push_back(wire::shape_of(*argument));
-    made->arguments = std::move(arguments);
-    return made;
+  call<result_type> start(detail::call_arguments arguments) const {
+    return {session_->call(detail::registration<F>::get(), std::move(arguments)), &detail::take_one<result_type>};
   }
-  call<result_type> start(std::vector<wire::shared_payload> arguments) const {
-    const detail::call_ptr made = make(std::move(arguments));
-    made->start();
-    return {made, &detail::take_one<result_type>};
-  }
-  detail::map_call<result_type> gather(std::vector<std::vector<wire::shared_payload>> rows) const {
-    std::vector<detail::call_ptr> calls;
-    calls.reserve(rows.size());
-    for (auto& row : rows) calls.push_back(make(std::move(row)));
-    const detail::counted<detail::gathered_calls> all(new detail::gathered_calls(std::move(calls)));
-    for (const auto& c : all->calls()) c->start();
-    all->start();
+  detail::map_call<result_type> gather(std::vector<detail::call_arguments> rows) const {
+    auto all = session_->call_each(detail::registration<F>::get(), std::move(rows));
     if constexpr (std::is_void_v<result_type>) {
-      return {all, &detail::take_all_void};
+      return {std::move(all), &detail::take_all_void};
     } else {
-      return {all, &detail::take_all<result_type>};
+      return {std::move(all), &detail::take_all<result_type>};
     }
   }
 

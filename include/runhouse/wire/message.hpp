@@ -4,6 +4,7 @@
 #include <runhouse/core/limits.hpp>
 #include <runhouse/core/result.hpp>
 #include <runhouse/wire/bytes.hpp>
+#include <runhouse/wire/hash.hpp>
 #include <runhouse/wire/payload.hpp>
 
 #include <algorithm>
@@ -23,9 +24,6 @@ namespace rh::wire {
 
 inline constexpr std::uint16_t protocol_major = 1;
 inline constexpr std::uint16_t protocol_minor = 0;
-
-using hash128 = std::array<std::byte, 16>;
-using hash256 = std::array<std::byte, 32>;
 
 /// Which function a call means: an offset in an object of the same program, or a name.
 struct function_id {

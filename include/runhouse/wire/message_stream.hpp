@@ -19,8 +19,6 @@
 
 namespace rh::wire {
 
-using shared_payload = std::shared_ptr<const payload>;
-
 /// A call or an outcome on its way out. Frames are cut from it one at a time, so that others can go between them.
 class outgoing_message {
  public:

@@ -67,6 +67,8 @@ struct payload {
   }
 };
 
+using shared_payload = std::shared_ptr<const payload>;
+
 /// One encoded value, seen in somebody else's memory. `stream` begins at a multiple of 16 bytes, each segment at one
 /// of 64, so that what is decoded can be viewed in place.
 struct payload_view {

@@ -3,47 +3,36 @@
 
 #include <runhouse/core/error.hpp>
 #include <runhouse/function/pretty_name.hpp>
-#include <runhouse/rpc/call_state.hpp>
-#include <runhouse/wire/archive.hpp>
+#include <runhouse/wire/message.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <typeinfo>
 #include <utility>
 #include <variant>
-#include <vector>
 
 namespace rh::detail {
 
-/// Throws what the call ended with. Precondition: its outcome is no value.
-[[noreturn]] inline void throw_outcome(call_state& call);
+/// How a call ended.
+struct call_outcome {
+  wire::outcome_head head;
+  wire::buffer body;
+  stage reached = stage::not_started;
+  std::string output;  ///< last lines that it printed, where it failed
+};
 
-/// The result of a call that has ended, or throws its error.
-template <class R>
-R take_result(call_state& call) {
-  call_outcome& outcome = call.outcome();
-  if (outcome.head.kind != wire::outcome_kind::value) throw_outcome(call);
-  if constexpr (!std::is_void_v<R>) {
-    std::vector<std::span<const std::byte>> segments;
-    wire::payload_view value;
-    wire::view_payloads({&outcome.head.result, 1}, outcome.body.bytes(), segments, {&value, 1});
-    return wire::decode<R>(value);
-  }
-}
+/// Throws what a call ended with, as its caller gets it. `mangled` names the callable's type.
+/// Precondition: the outcome is no value.
+[[noreturn]] inline void throw_outcome(call_outcome outcome, const char* mangled, const std::string& host, std::uint64_t call_id);
 
 // ---- implementation
 
-inline remote_details details_of(call_outcome& outcome, call_origin origin) {
-  return remote_details(std::move(outcome.head.type_name), std::move(outcome.head.what), std::move(outcome.output), std::move(origin));
-}
-
-inline void throw_outcome(call_state& call) {
-  call_outcome& outcome = call.outcome();
-  call_origin origin{pretty_name(call.function_name), call.where().host(), call.id, outcome.reached};
+inline void throw_outcome(call_outcome outcome, const char* mangled, const std::string& host, std::uint64_t call_id) {
+  call_origin origin{pretty_name(mangled), host, call_id, outcome.reached};
   const std::string where = origin.function + " on " + origin.host + ": ";
   const std::string output = outcome.output.empty() ? "" : "\nits last output:\n" + outcome.output;
   if (outcome.head.kind == wire::outcome_kind::error) {
@@ -54,7 +43,7 @@ inline void throw_outcome(call_state& call) {
   const auto kind = static_cast<wire::exception_kind>(outcome.head.code);
   const std::string message = where + "threw " + outcome.head.type_name +
                               (outcome.head.what.empty() ? "" : ": " + outcome.head.what) + output;
-  remote_details details = details_of(outcome, std::move(origin));
+  remote_details details(std::move(outcome.head.type_name), std::move(outcome.head.what), std::move(outcome.output), std::move(origin));
   switch (kind) {
     using wire::exception_kind;
     case exception_kind::std_exception: throw remote<std::exception>(std::move(details));

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Finds coroutine code that g++ 12 miscompiles, and thread_local in headers: await_rules.py REPOSITORY.
+"""Finds what compiles and must not be written: code_rules.py REPOSITORY. Coroutine code that g++ 12 miscompiles;
+in headers, thread_local, and virtual functions that g++ would compile in every file.
 
 g++ 12 destroys temporaries twice, or evaluates them twice, where one full expression holds a co_await and more than
 named operands. This reads text, not C++: it is strict, and the way out is always to name the operand on a line above.
@@ -77,6 +78,9 @@ def main():
         if file.is_relative_to(repository / "include"):
             found += [(m.start(), "thread_local: a coroutine may resume on another thread")
                       for m in re.finditer(r"\bthread_local\b", code)]
+            found += [(m.start(), "override without a body or inline: g++ takes it for the key function of its class, and "
+                       "compiles all that the class calls wherever this header is included")
+                      for m in re.finditer(r"^(?!.*\binline\b).*\boverride\s*;", code, re.MULTILINE)]
         for position, sentence in sorted(found):
             print(f"{file.relative_to(repository)}:{code.count(chr(10), 0, position) + 1}: {sentence}")
             wrong += 1
