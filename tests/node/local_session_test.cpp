@@ -325,6 +325,18 @@ TEST_CASE("a function that closes its worker's descriptors is an error", "[node]
   CHECK(here.send<&plus_one>()(1).get() == 2);
 }
 
+TEST_CASE("a worker that has nothing to do is ended, and another takes the next call", "[node][local_session]") {
+  rh::cluster here(std::make_shared<rh::detail::local_session>(2, [](const char*, bool, std::string_view) {}, 50ms));
+  auto pid = here.send<&own_pid>();
+  const pid_t first = pid().get();
+  CHECK(is_gone(first));
+  const pid_t second = pid().get();
+  CHECK(second != first);
+  // Not while it works, however long.
+  CHECK(here.send<&nap>()(300).get() == 300);
+  CHECK(is_gone(second));
+}
+
 TEST_CASE("what a function has started ends with its worker", "[node][local_session]") {
   pid_t child = 0;
   {

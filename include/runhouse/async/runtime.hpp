@@ -119,7 +119,7 @@ class runtime final : public driver {
   // Who drives.
   std::mutex mutex_;
   bool driven_ = false;
-  bool driven_by_io_thread_ = false;
+  std::atomic<bool> driven_by_io_thread_{false};
   std::atomic<bool> hand_over_{false};
   std::atomic<std::thread::id> driving_thread_{};
   std::atomic<run_queue*> driving_queue_{nullptr};
@@ -147,7 +147,12 @@ inline runtime::runtime()
 }
 
 inline void runtime::defer(strand_work& w) noexcept {
-  if (inbox_.push(w)) start_flush_timer();
+  if (!inbox_.push(w)) return;
+  if (driven_by_io_thread_) {
+    interrupt();  // by the time that it has woken, more may have come
+  } else {
+    start_flush_timer();
+  }
 }
 
 inline void runtime::start(timer& t) {

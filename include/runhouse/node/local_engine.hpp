@@ -7,6 +7,7 @@
 #include <runhouse/os/system.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -28,8 +29,9 @@ using output_sink = std::function<void(const char* function, bool is_error, std:
 /// has not begun is taken back as soon as another worker has nothing to do, so that sending ahead never delays a call.
 class local_engine final : public worker_link::owner, public flushable {
  public:
-  local_engine(runtime& r, unsigned workers, output_sink sink)
-      : runtime_(r), max_workers_(std::max(1u, workers)), sink_(std::move(sink)) {}
+  /// A worker that has had nothing to do for `idle`, or up to twice that, is ended.
+  local_engine(runtime& r, unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle = limits::worker_idle)
+      : runtime_(r), max_workers_(std::max(1u, workers)), sink_(std::move(sink)), idle_(idle), idle_timer_(r.io()) {}
   local_engine(const local_engine&) = delete;
   local_engine& operator=(const local_engine&) = delete;
   /// Ends its workers at once.
@@ -58,6 +60,7 @@ class local_engine final : public worker_link::owner, public flushable {
   void hand_out();
   void rebalance();
   void choose_pollers();
+  void watch_idle_workers();
   worker_link* least_loaded() noexcept;
   static void refuse(call_state& call, errc code, std::string what);
 
@@ -67,6 +70,10 @@ class local_engine final : public worker_link::owner, public flushable {
   std::deque<call_ptr> queue_;
   std::vector<std::shared_ptr<worker_link>> workers_;
   bool scheduled_ = false;
+  std::chrono::steady_clock::duration idle_;
+  asio::steady_timer idle_timer_;
+  bool watches_idle_ = false;
+  const std::shared_ptr<int> life_ = std::make_shared<int>(0);  // a handler that is under way outlives the timer
 };
 static_assert(engine<local_engine>);
 
@@ -95,6 +102,22 @@ inline void local_engine::flush() noexcept {
   hand_out();
   start_workers();
   rebalance();
+  watch_idle_workers();
+}
+
+/// Looks once in `idle_`, so a worker ends that had nothing to do for once to twice that time.
+inline void local_engine::watch_idle_workers() {
+  if (watches_idle_ || workers_.empty()) return;
+  watches_idle_ = true;
+  idle_timer_.expires_after(idle_);
+  idle_timer_.async_wait([this, life = std::weak_ptr(life_)](std::error_code error) {
+    if (error || life.expired()) return;
+    watches_idle_ = false;
+    for (const auto& w : workers_) {
+      if (w->was_idle()) w->end("had nothing to do");
+    }
+    watch_idle_workers();
+  });
 }
 
 inline worker_link* local_engine::least_loaded() noexcept {

@@ -5,6 +5,7 @@
 #include <runhouse/node/local_engine.hpp>
 #include <runhouse/rpc/call_maker.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,8 +16,8 @@ namespace rh::detail {
 /// A node inside the program itself: calls are handed over in memory, and all ends with the program.
 class local_session final : public call_maker {
  public:
-  local_session(unsigned workers, output_sink sink)
-      : runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink))) {}
+  local_session(unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle = limits::worker_idle)
+      : runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink), idle)) {}
   local_session(const local_session&) = delete;
   local_session& operator=(const local_session&) = delete;
   /// Its engine ends on the strand, to which it belongs.
@@ -33,7 +34,8 @@ class local_session final : public call_maker {
  private:
   /// Deferred once, to be destroyed.
   struct engine_on_strand final : strand_work {
-    engine_on_strand(runtime& r, unsigned workers, output_sink sink) : engine(r, workers, std::move(sink)) {}
+    engine_on_strand(runtime& r, unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle)
+        : engine(r, workers, std::move(sink), idle) {}
     void run() noexcept override { delete this; }
     local_engine engine;
   };

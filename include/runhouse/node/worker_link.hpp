@@ -44,6 +44,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   worker_link(runtime& r, owner& o, worker_process process);
   /// Begins to watch it. Precondition: held by a shared_ptr.
   void start();
+  /// Ends it; what it had not begun goes back to the owner when it has ended. `why` completes "it ...".
+  void end(std::string why) noexcept { lost(std::move(why)); }
   /// Ends it at once and forgets it; its calls are given back to nobody.
   void abandon() noexcept;
 
@@ -52,6 +54,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   /// True while calls are being gathered that leave at the next flush.
   bool is_filling() const noexcept { return dirty_; }
   std::size_t in_flight() const noexcept { return calls_.size(); }
+  /// Whether it has had no call since this was last asked.
+  bool was_idle() noexcept { return std::exchange(seen_number_, last_number_) == last_number_ && is_ready() && calls_.empty(); }
   /// Whether one more call should be sent ahead to it.
   bool has_room() const noexcept {
     return calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
@@ -127,6 +131,7 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   std::uint64_t bytes_ahead_ = 0;
   std::uint32_t last_number_ = 0;
   std::uint64_t writes_ = 0;
+  std::uint32_t seen_number_ = 0;
   output_pipe printed_;
   output_pipe printed_on_stderr_;
   std::string last_output_;
