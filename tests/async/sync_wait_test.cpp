@@ -49,6 +49,13 @@ TEST_CASE("sync_wait gives the task's value, or its error", "[async][sync_wait]"
   CHECK(rh::run_queue::current() == nullptr);
 }
 
+TEST_CASE("sync_wait takes anything that can be awaited", "[async][sync_wait]") {
+  const auto both = sync_wait(rh::when_all(answer(), answer()));
+  CHECK(std::get<0>(both) + std::get<1>(both) == 84);
+  sync_wait(rh::sleep_for(1ms));
+  CHECK(kind_thrown_by([] { sync_wait(rh::with_timeout(1ms, rh::sleep_for(1h))); }) == errc::timed_out);
+}
+
 TEST_CASE("sync_wait inside a task is errc::would_deadlock, and nothing of the task runs", "[async][sync_wait]") {
   const auto inner = [](bool& ran) -> task<> {
     ran = true;

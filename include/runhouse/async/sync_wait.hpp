@@ -3,9 +3,11 @@
 
 #include <runhouse/async/blocking_driver.hpp>
 #include <runhouse/async/fork.hpp>
+#include <runhouse/async/task.hpp>
 #include <runhouse/core/error.hpp>
 
 #include <stop_token>
+#include <type_traits>
 #include <utility>
 
 namespace rh {
@@ -19,6 +21,13 @@ T sync_wait(task<T> t, std::stop_token stop = {});
 /// The same with a driver of one's own.
 template <class T>
 T sync_wait(task<T> t, driver& d, std::stop_token stop = {});
+
+/// The same for anything else that can be awaited: a call, a when_all(), a timer.
+template <class A>
+  requires(!requires(A a) { []<class T>(task<T>&) {}(a); })
+std::remove_cvref_t<await_result_t<A>> sync_wait(A awaitable, std::stop_token stop = {}) {
+  return sync_wait(as_task(std::move(awaitable)), std::move(stop));
+}
 
 // ---- implementation
 
