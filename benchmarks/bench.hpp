@@ -48,14 +48,16 @@ class stopwatch {
 /// One value's message, whole: what a call of int -> int, or its outcome, is on the wire.
 template <class Head>
 std::size_t message_bytes(Head head) {
-  const auto value = std::make_shared<rh::wire::payload>(rh::wire::encode(1));
+  const rh::wire::payload value = rh::wire::encode(1);
+  std::vector<std::span<const std::byte>> segments;
+  const rh::wire::payload_view view = rh::wire::view(value, segments);
   std::vector<std::byte> out;
   if constexpr (std::is_same_v<Head, rh::wire::call_head>) {
-    head.parameters.push_back(rh::wire::shape_of(*value));
-    rh::wire::outgoing_message(head, 1, {value}).append_next(out);
+    head.parameters.push_back(rh::wire::shape_of(value));
+    rh::wire::outgoing_message(head, 1, {&view, 1}).append_next(out);
   } else {
-    head.result = rh::wire::shape_of(*value);
-    rh::wire::outgoing_message(head, 1, value).append_next(out);
+    head.result = rh::wire::shape_of(value);
+    rh::wire::outgoing_message(head, 1, {&view, 1}).append_next(out);
   }
   return out.size();
 }

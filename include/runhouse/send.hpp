@@ -15,4 +15,5 @@
 #include <runhouse/core/error.hpp>
 #include <runhouse/send/call.hpp>
 #include <runhouse/send/each.hpp>
+#include <runhouse/send/ref.hpp>
 #include <runhouse/send/send.hpp>

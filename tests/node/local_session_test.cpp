@@ -30,6 +30,10 @@ int nap(int milliseconds) {
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
   return milliseconds;
 }
+int nap_and_pid(int milliseconds) {
+  nap(milliseconds);
+  return own_pid();
+}
 int nap_until_stopped(int seconds, std::stop_token stop) {
   for (int i = 0; i < seconds * 1000 && !stop.stop_requested(); ++i) std::this_thread::sleep_for(1ms);
   return stop.stop_requested() ? -1 : seconds;
@@ -227,6 +231,33 @@ TEST_CASE("a hundred pipelined calls leave in at most three writes", "[node][loc
   for (int i = 0; i < 100; ++i) CHECK(calls[static_cast<std::size_t>(i)].get() == i + 1);
   CHECK(session->writes() - before <= 3);
   rh::detail::runtime::instance().set_flush_delay(rh::limits::flush_delay);
+}
+
+TEST_CASE("a chain of a hundred dependent calls leaves in at most three writes", "[node][local_session]") {
+  const auto session = std::make_shared<rh::detail::local_session>(1, [](const char*, bool, std::string_view) {});
+  rh::cluster here(session);
+  auto f = here.send<&plus_one>();
+  f(0).get();
+  rh::detail::runtime::instance().set_flush_delay(1min);
+  const auto before = session->writes();
+  rh::ref<int> n = f.remote(0);
+  for (int i = 1; i < 100; ++i) n = f.remote(n);
+  CHECK(n.get() == 100);
+  CHECK(session->writes() - before <= 3);
+  rh::detail::runtime::instance().set_flush_delay(rh::limits::flush_delay);
+}
+
+TEST_CASE("calls that follow one are spread over the workers when it has ended", "[node][local_session]") {
+  rh::cluster here = rh::local(2);
+  std::vector<rh::call<int>> warm;
+  for (int i = 0; i < 2; ++i) warm.push_back(here.send<&nap>()(50));
+  for (auto& w : warm) w.get();
+  auto first = here.send<&nap>().remote(20);
+  std::vector<rh::call<int>> after;
+  for (int i = 0; i < 10; ++i) after.push_back(here.send<&nap_and_pid>()(first));
+  std::set<int> pids;
+  for (auto& a : after) pids.insert(a.get());
+  CHECK(pids.size() == 2);
 }
 
 TEST_CASE("what short calls gave is not lost when the next call kills the worker", "[node][local_session]") {

@@ -76,6 +76,12 @@ call_head call_by_name(std::string name) {
   head.parameters = {{8, {1024, 4096}}, {0, {}}};
   return head;
 }
+call_head call_with_list() {
+  call_head head = some_call();
+  head.keeps_result = true;
+  head.parameters = {{2, {}, payload_kind::list}, {4, {1024}}, {7, {}, payload_kind::result_of}, {3, {}, payload_kind::result_of}};
+  return head;
+}
 outcome_head some_outcome() {
   outcome_head head;
   head.result = {4, {}};
@@ -128,6 +134,7 @@ std::vector<sample> samples() {
           {"functions", encode(std::span<const function_row>(some_rows())), functions_decoder},
           {"call", encoded(some_call()), call_decoder},
           {"call by name", encoded(call_by_name("N2rh2fnE")), call_decoder},
+          {"call with a list", encoded(call_with_list()), call_decoder},
           {"outcome", encoded(some_outcome()), outcome_decoder},
           {"exception", encoded(some_exception()), outcome_decoder}};
 }
@@ -156,6 +163,23 @@ TEST_CASE("a call is the bytes of the protocol's example", "[wire][message]") {
   CHECK(back->signature == some_call().signature);
   CHECK(back->function == some_call().function);
   CHECK(body_bytes(back->parameters) == 20);
+}
+
+TEST_CASE("a list counts as one parameter, and what is a result has no bytes in the body", "[wire][message]") {
+  const auto bytes = encoded(call_with_list());
+  CHECK(text(std::span(bytes).subspan(32)) == text(hex(R"(02 00 01 00 00 00 00 00
+      02 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
+      04 00 00 00 00 00 00 00 00 00 00 00 01 00 00 00  00 04 00 00 00 00 00 00
+      07 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00
+      03 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00)")));
+  const auto back = call_of(bytes);
+  REQUIRE(back);
+  CHECK(back->keeps_result);
+  REQUIRE(back->parameters.size() == 4);
+  CHECK(back->parameters[0].kind == payload_kind::list);
+  CHECK(back->parameters[3].kind == payload_kind::result_of);
+  CHECK(back->parameters[3].stream_bytes == 3);
+  CHECK(body_bytes(back->parameters) == 64 + 1024);
 }
 
 TEST_CASE("an outcome is the bytes of the protocol's example", "[wire][message]") {
@@ -284,7 +308,14 @@ TEST_CASE("a call's hostile sizes are refused before anything is made for them",
       {"all bits of parameters", call_with(0xffffffff).zeros(64).bytes},
       {"parameters that did not come", call_with(256).bytes},
       {"one parameter too few", call_with(3).zeros(32).bytes},
-      {"kind 1", shape(call_with(1), 0, 1).bytes},
+      {"kind 3", shape(call_with(1), 0, 3).bytes},
+      {"a list that did not come", shape(call_with(1), 1, 1).bytes},
+      {"a list of all bits", shape(call_with(1), huge, 1).zeros(64).bytes},
+      {"a list in a list", shape(shape(call_with(1), 1, 1), 0, 1).bytes},
+      {"a list with segments", shape(call_with(1), 0, 1, 1).zeros(8).bytes},
+      {"a result's number over 32 bits", shape(call_with(1), huge, 2).bytes},
+      {"a result with segments", shape(call_with(1), 1, 2, 1).zeros(8).bytes},
+      {"streams over the limit in a list", shape(shape(shape(call_with(1), 2, 1), most), 1).bytes},
       {"all bits of kind", shape(call_with(1), 0, 0xffffffff).bytes},
       {"segments that did not come", shape(call_with(1), 0, 0, 4096).bytes},
       {"segments over the limit", shape(call_with(1), 0, 0, 4097).zeros(4097 * 8).bytes},
@@ -329,7 +360,9 @@ TEST_CASE("an extension of a later version is skipped", "[wire][message]") {
 TEST_CASE("an outcome's and a table's hostile sizes are refused", "[wire][message]") {
   const std::size_t before = wire_bytes::peak_memory_bytes();
   const std::pair<const char*, bytes_type> outcomes[] = {
-      {"kind 3", made().u32(3).zeros(60).bytes},
+      {"kind 4", made().u32(4).zeros(60).bytes},
+      {"a result that is a list", made().zeros(24).u32(1).zeros(60).bytes},
+      {"a result that is another's", made().zeros(24).u32(2).zeros(60).bytes},
       {"all bits of kind", made().u32(0xffffffff).zeros(60).bytes},
       {"a result over the limit", made().zeros(16).u64(rh::limits::body_bytes + 1).u64(0).bytes},
       {"segments over the limit", made().zeros(24).u32(0).u32(4097).zeros(4097 * 8).bytes},

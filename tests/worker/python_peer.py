@@ -51,10 +51,8 @@ class Worker:
             kind, _, _, payload = self.frame(self.calls)
             major, _, _, largest, pid = struct.unpack_from("<HHIII", payload)
             check("hello", (kind, major, pid) == (HELLO, 1, self.pid) and largest >= 1 << 20)
-
     def send(self, sock, kind, stream, payload=b"", more=0):
         sock.sendall(b"RH" + struct.pack("<BBIQ", kind, more, len(payload), stream) + payload)
-
     def exactly(self, sock, n):
         got = sock.recv(n, socket.MSG_WAITALL)
         assert len(got) == n, "the worker is gone"
@@ -63,7 +61,6 @@ class Worker:
         magic, kind, flags, size, stream = struct.unpack("<2sBBIQ", self.exactly(sock, 16))
         assert magic == b"RH" and size <= 1 << 20
         return kind, flags, stream, self.exactly(sock, size)
-
     def describe(self):  # 6.4
         self.send(self.calls, DESCRIBE, 77)
         rows, more = {}, 1
@@ -76,15 +73,17 @@ class Worker:
                 pretty, end = text(p, end)
                 rows[pretty], at = (place, signature, name), up(end, 8)
         return rows
-
-    def call(self, function, *payloads, number=None, signature=None, by_name=False):  # 4
+    def call(self, function, *payloads, number=None, signature=None, by_name=False, keep=0):  # 4
         place, own_signature, name = function
         if by_name:
             place = struct.pack("<II", 0xffffffff, len(name)) + name.encode()
             place += bytes(-len(place) % 8)
         self.number = self.number + 1 if number is None else number
-        head, body = (signature or own_signature) + place + struct.pack("<II", len(payloads), 0), bytearray()
-        for stream, segments in payloads:
+        head, body = (signature or own_signature) + place + struct.pack("<HHI", len(payloads), keep, 0), bytearray()
+        for stream, segments in (q for p in payloads for q in ([(len(p), 1), *p] if isinstance(p, list) else [p])):
+            if isinstance(segments, int):  # a kind: 1 a list, 2 a result
+                head += struct.pack("<QII", stream, segments, 0)
+                continue
             head += struct.pack(f"<QII{len(segments)}Q", len(stream), 0, len(segments), *map(len, segments))
             for part, alignment in [(stream, 16)] + [(s, 64) for s in segments]:
                 body += bytes(-len(body) % alignment) + part
@@ -92,11 +91,12 @@ class Worker:
             self.send(self.calls, DATA if at else CALL, self.number, (b"" if at else head) + bytes(body[at:at + CHUNK]),
                       more=int(at + CHUNK < len(body)))
         return self.number
-
     def outcome(self, number, before_credit=None):  # 5: kind, code, output_waiting, and the value or texts
         kind, more, stream, p = self.frame(self.calls)
         assert (kind, stream) == (OUTCOME, number), (kind, stream, p)
         how, waiting, code, _ = struct.unpack_from("<4I", p)
+        if how == 3:
+            return how, code, waiting, p[16:]
         if how != 0:
             type_name, end = text(p, 16)
             return how, code, waiting, (type_name, text(p, end)[0])
@@ -117,10 +117,8 @@ class Worker:
             at = up(at, 64) + n
         assert at == len(body)
         return how, code, waiting, (bytes(body[:size]), segments)
-
     def value(self, function, *payloads, **how):
         return self.outcome(self.call(function, *payloads, **how))
-
     def revoke(self, last):  # 8.2
         seen = ctypes.c_uint64(self.word.value)
         while 0 < (last - seen.value) % 2**32 < 2**31:
@@ -128,10 +126,8 @@ class Worker:
             if compare_exchange(ctypes.byref(self.word), ctypes.byref(seen), wanted, 4, 2):
                 break
         return seen.value >> 32
-
     def printed(self, fd, seconds=0):
         return os.read(fd, 1 << 16).decode() if select.select([fd], [], [], seconds)[0] else ""
-
     def ended(self):
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -162,6 +158,13 @@ def calls(w, f):
         check("bad payload", w.value(add, i32(2), bad)[:2] == (2, 16))
     check("a payload too few", w.value(add, i32(2))[:2] == (2, 16))
     check("a lying count", w.value(f["peer::greet"], (struct.pack("<Q", 1 << 62), []))[:2] == (2, 16))
+    parts = [(struct.pack("<d", n), []) for n in range(4)]
+    check("a list", w.value(f["peer::sum"], parts)[3][0] == struct.pack("<d", 6) == w.value(f["peer::sum"], raw(4, b"".join(p[0] for p in parts)))[3][0])
+    check("an empty list", w.value(f["peer::sum"], [])[3][0] == bytes(8))
+    check("a list for no vector", w.value(f["peer::greet"], parts)[:2] == (2, 16))
+    kept, lost = w.call(add, i32(2), i32(3), keep=1), w.call(add, i32(2), i32(3))
+    last = [w.call(add, (n, 2), (n, 2)) for n in (kept, lost, kept - 1, kept)]  # 4.5
+    check("results", [w.outcome(n)[::3] for n in (kept, lost, *last)] == [(0, i32(5))] * 2 + [(0, i32(10)), (3, b""), (3, b""), (0, i32(10))])
     w.send(w.calls, 0x90, 5, b"from the future"), w.send(w.control, 0xff, 5)
     for number in (0x7fffffff, 0xfffffff0, 0xffffffff, 0, 1):
         check("numbers wrap around", w.value(add, i32(2), i32(3), number=number)[3] == i32(5))

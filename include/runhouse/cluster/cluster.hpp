@@ -32,6 +32,15 @@ class cluster {
   template <auto Function>
   rh::send<fn<Function>> send() const;
 
+  /// Takes a value there, as an rh::ref for the sends of this cluster: it travels once, whatever number of calls take it.
+  /// Text becomes a std::string there, a std::span<const raw> a std::vector.
+  /// Errors: errc::bad_payload where the value's own serialize() fails.
+  template <class T>
+  auto put(const T& value) const;
+
+  /// What this program has there now: for tests, and for who looks for a leak.
+  rh::usage usage() const noexcept { return session_->counts().now(); }
+
   const std::shared_ptr<detail::session>& session() const noexcept { return session_; }
 
  private:

@@ -36,6 +36,8 @@ enum class errc {
   protocol_error,       ///< a frame that the protocol does not allow there
   node_incompatible,    ///< the peer speaks another major version of the protocol
   connection_lost,      ///< the peer went away
+  // values that stay where they were made
+  ref_elsewhere,        ///< an argument is a ref to a value on another cluster
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -93,6 +95,7 @@ inline const char* name_of(errc e) noexcept {
     case errc::protocol_error: return "protocol_error";
     case errc::node_incompatible: return "node_incompatible";
     case errc::connection_lost: return "connection_lost";
+    case errc::ref_elsewhere: return "ref_elsewhere";
   }
   return "unknown";
 }

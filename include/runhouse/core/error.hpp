@@ -50,11 +50,12 @@ class error : public std::system_error {
 /// What is known of an exception that a function threw on the far side.
 class remote_details {
  public:
-  remote_details(std::string type_name, std::string remote_what, std::string output, call_origin origin)
+  remote_details(std::string type_name, std::string remote_what, std::string output, call_origin origin, std::string because = {})
       : type_name_(std::move(type_name)),
         remote_what_(std::move(remote_what)),
         output_(std::move(output)),
-        origin_(std::move(origin)) {}
+        origin_(std::move(origin)),
+        because_(std::move(because)) {}
   remote_details(const remote_details&) = default;
   remote_details(remote_details&&) = default;
   remote_details& operator=(const remote_details&) = default;
@@ -67,13 +68,17 @@ class remote_details {
   const std::string& remote_what() const noexcept { return remote_what_; }
   /// The last lines that the call printed; empty if it printed nothing.
   const std::string& output() const noexcept { return output_; }
+  /// The call that failed: it threw, or it was not started because of another that did.
   const call_origin& where() const noexcept { return origin_; }
+  /// Why it was not started: "argument 2, the result of render, failed". Empty if the call itself threw.
+  const std::string& because() const noexcept { return because_; }
 
  private:
   std::string type_name_;
   std::string remote_what_;
   std::string output_;
   call_origin origin_;
+  std::string because_;
 };
 
 /// A standard exception that a function threw on the far side: it is an E, so `catch (const E&)` works as it

@@ -48,6 +48,11 @@ inline constexpr std::chrono::microseconds slow_spin{100};
 inline constexpr std::chrono::microseconds prefetch{200};
 /// And in calls.
 inline constexpr std::uint32_t prefetch_calls = 64;
+/// The same for calls that take the results of those before them, which cannot run elsewhere anyway.
+inline constexpr std::uint32_t following_calls = 1024;
+/// What a worker keeps of results for such calls; what it does not keep is sent once more by its node.
+inline constexpr std::size_t kept_results = following_calls;
+inline constexpr std::size_t kept_result_bytes = 1024 * 1024;
 /// From a cancel to SIGTERM, and to SIGKILL, for a worker that does not heed its stop_token.
 inline constexpr std::chrono::seconds cancel_term{1};
 inline constexpr std::chrono::seconds cancel_kill{2};

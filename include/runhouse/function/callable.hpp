@@ -95,6 +95,12 @@ struct parameter<P> {
   static constexpr bool is_view = true;
 };
 
+/// A parameter for which a list of values can be given, each an element: a std::vector.
+template <class T>
+inline constexpr bool takes_list = false;
+template <class T>
+inline constexpr bool takes_list<std::vector<T>> = true;
+
 /// A parameter that would refer to something of the caller's, or of nobody: T&, T*, std::span<T>.
 template <class T>
 inline constexpr bool is_mutable_span = false;

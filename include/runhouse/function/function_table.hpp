@@ -11,9 +11,16 @@
 
 namespace rh::detail {
 
+/// One argument where it arrives: a payload, or a list of them, each an element of a vector.
+struct argument_view {
+  wire::payload_view value;
+  std::span<const wire::payload_view> elements;
+  bool is_list = false;
+};
+
 /// What a worker hands to a function's thunk.
 struct invocation {
-  std::span<const wire::payload_view> arguments;
+  std::span<const argument_view> arguments;
   std::stop_token stop;
 };
 

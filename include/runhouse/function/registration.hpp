@@ -19,6 +19,10 @@ namespace rh::detail {
 template <class F>
 inline constexpr bool carries_state = !std::is_empty_v<F>;
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_list() {
+  fail(errc::bad_payload, "a list of values came for a parameter that is no std::vector");
+}
+
 /// Holds one decoded argument for the time of the call.
 template <class P>
 class held_argument {
@@ -26,7 +30,7 @@ class held_argument {
   using stored = typename traits::stored;
 
  public:
-  explicit held_argument(wire::payload_view in) : value_(decode(in)) {}
+  explicit held_argument(const argument_view& in) : value_(in.is_list ? decode_list(in.elements) : decode(in.value)) {}
 
   decltype(auto) pass() {
     if constexpr (std::is_lvalue_reference_v<P>) {
@@ -44,6 +48,16 @@ class held_argument {
       return wire::decode_span<typename stored::value_type>(in);
     } else {
       return wire::decode<stored>(in);
+    }
+  }
+  static stored decode_list(std::span<const wire::payload_view> elements) {
+    if constexpr (takes_list<stored>) {
+      stored list;
+      list.reserve(elements.size());
+      for (const wire::payload_view& each : elements) list.push_back(wire::decode<typename stored::value_type>(each));
+      return list;
+    } else {
+      fail_list();
     }
   }
   stored value_;
@@ -88,7 +102,7 @@ wire::payload run_thunk(const invocation& call) {
       }
     };
     if constexpr (carries_state<F>) {
-      F f = wire::decode<F>(call.arguments[0]);
+      F f = wire::decode<F>(call.arguments[0].value);
       return encode_result(f);
     } else {
       F f{};

@@ -50,6 +50,10 @@ class local_engine final : public worker_link::owner, public flushable {
  private:
   void worker_changed(worker_link&) noexcept override { schedule_later(); }
   inline void worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept override;
+  void call_returned(call_ptr call) noexcept override {
+    queue_.push_front(std::move(call));
+    schedule_later();
+  }
   void printed(const call_state* call, bool is_error, std::string_view line) noexcept override {
     sink_(call != nullptr ? call->function_name : nullptr, is_error, line);
   }
@@ -62,6 +66,9 @@ class local_engine final : public worker_link::owner, public flushable {
   void choose_pollers();
   void watch_idle_workers();
   worker_link* least_loaded() noexcept;
+  /// The worker to which the calls were sent whose results it takes; null if there is not one for all.
+  worker_link* worker_before(const call_state& call) noexcept;
+  bool settle_values();
   static void refuse(call_state& call, errc code, std::string what);
 
   runtime& runtime_;
@@ -130,6 +137,7 @@ inline worker_link* local_engine::least_loaded() noexcept {
 
 inline void local_engine::hand_out() {
   while (!queue_.empty()) {
+    if (queue_.front()->takes_values() && settle_values()) continue;
     worker_link* w = least_loaded();
     if (w == nullptr) return;
     // A worker that runs well stocked is refilled when half is used up, so that calls leave in batches.
@@ -139,6 +147,38 @@ inline void local_engine::hand_out() {
   }
 }
 
+inline worker_link* local_engine::worker_before(const call_state& call) noexcept {
+  const void* at = nullptr;
+  for (const call_argument& a : call.arguments) {
+    for (const auto& held : a.values()) {
+      if (held->value()->has_ended()) continue;
+      const call_state* maker = held->value()->maker();
+      if (maker->sent.to == nullptr || (at != nullptr && at != maker->sent.to)) return nullptr;
+      at = maker->sent.to;
+    }
+  }
+  const auto w = std::find_if(workers_.begin(), workers_.end(), [&](const auto& other) { return other.get() == at; });
+  return w != workers_.end() && (*w)->is_ready() && (*w)->has_room_to_follow() ? w->get() : nullptr;
+}
+
+/// The first call of the queue takes values: false if they are all there. Else it leaves the queue: it follows the calls
+/// whose results it takes, or waits for them, or has ended because one of them failed.
+inline bool local_engine::settle_values() {
+  const call_ptr call = queue_.front();
+  if (call->fail_with_argument()) {
+    queue_.pop_front();
+    return true;
+  }
+  if (call->values_have_ended()) return false;
+  queue_.pop_front();
+  if (worker_link* w = worker_before(*call)) {
+    w->send(call);
+  } else {
+    call->wait_for_values();
+  }
+  return true;
+}
+
 /// More workers while there are calls that no worker could begin at once.
 inline void local_engine::start_workers() {
   std::size_t waiting = queue_.size();
@@ -146,8 +186,8 @@ inline void local_engine::start_workers() {
   for (const auto& w : workers_) {
     if (!w->is_ready()) {
       ++starting;
-    } else if (w->in_flight() > 1) {
-      waiting += w->in_flight() - 1;
+    } else if (w->divisible() > 1) {
+      waiting += w->divisible() - 1;
     }
   }
   while (waiting > starting && workers_.size() < max_workers_) {
@@ -172,8 +212,8 @@ inline void local_engine::rebalance() {
   const bool idle = std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return w->is_ready() && w->in_flight() == 0; });
   if (!idle) return;
   const auto busiest = std::max_element(workers_.begin(), workers_.end(),
-                                        [](const auto& a, const auto& b) { return a->in_flight() < b->in_flight(); });
-  if ((*busiest)->in_flight() < 2) return;
+                                        [](const auto& a, const auto& b) { return a->divisible() < b->divisible(); });
+  if ((*busiest)->divisible() < 2) return;
   auto back = (*busiest)->take_back();
   queue_.insert(queue_.end(), std::make_move_iterator(back.begin()), std::make_move_iterator(back.end()));
   hand_out();

@@ -6,6 +6,7 @@
 #include <runhouse/node/call_output.hpp>
 #include <runhouse/node/worker_process.hpp>
 #include <runhouse/os/socket.hpp>
+#include <runhouse/rpc/argument_payloads.hpp>
 #include <runhouse/rpc/call_state.hpp>
 #include <runhouse/wire/frame_buffer.hpp>
 #include <runhouse/wire/message_stream.hpp>
@@ -34,6 +35,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
     /// It is gone; `not_started` are calls that it had and did not begin. `why` says how it ended, in words;
     /// `ready` whether it had said hello.
     virtual void worker_ended(worker_link& w, std::vector<call_ptr> not_started, const std::string& why) noexcept = 0;
+    /// A call was not run: it takes the result of an earlier one, which the worker has not kept but has sent.
+    virtual void call_returned(call_ptr call) noexcept = 0;
     /// A line that a call printed.
     virtual void printed(const call_state* call, bool is_error, std::string_view line) noexcept = 0;
 
@@ -60,6 +63,10 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool has_room() const noexcept {
     return calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
   }
+  /// The same for a call that takes the result of one that it has, and so cannot run elsewhere.
+  bool has_room_to_follow() const noexcept { return calls_.size() < limits::following_calls && bytes_ahead_ < limits::chunk_bytes; }
+  /// How many of its calls another worker could begin now, if it was not this one.
+  std::size_t divisible() const noexcept;
   pid_t pid() const noexcept { return process_.process.pid(); }
   std::uint64_t writes() const noexcept { return writes_; }
 
@@ -80,7 +87,16 @@ class worker_link final : public poller, public flushable, public std::enable_sh
     std::uint32_t number;
     call_ptr call;
     std::uint64_t bytes;
+    bool follows;
     std::string last_output;
+  };
+
+  /// A call that is not sent in one piece, and what its bytes live in, whatever becomes of the call.
+  struct queued_message {
+    queued_message(const call_state& call, std::uint32_t number, std::span<const wire::payload_view> payloads)
+        : message(call.head, number, payloads), arguments(call.arguments) {}
+    wire::outgoing_message message;
+    call_arguments arguments;
   };
 
   /// One of the worker's pipes, and the call whose text is read from it next.
@@ -94,7 +110,9 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool read_calls() noexcept;
   bool serve_frame(const wire::frame& in);
   bool end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t number);
+  sent_call take_front();
   void finish_front(wire::outcome_head head, wire::buffer body);
+  call_ptr take_last();
   void grant_credit(std::uint64_t stream, std::size_t bytes);
   void read_output() noexcept;
   bool read_pipe(output_pipe& pipe);
@@ -126,9 +144,11 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   std::uint64_t uncredited_ = 0;
   std::vector<std::byte> out_;
   std::size_t out_sent_ = 0;
-  std::deque<wire::outgoing_message> messages_;
+  std::deque<queued_message> messages_;
+  argument_payloads payloads_;
   std::deque<sent_call> calls_;
   std::uint64_t bytes_ahead_ = 0;
+  std::size_t followers_ = 0;  // of calls_, those that were sent before the values that they take were there
   std::uint32_t last_number_ = 0;
   std::uint64_t writes_ = 0;
   std::uint32_t seen_number_ = 0;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/function/pretty_name.hpp>
 #include <runhouse/function/program_objects.hpp>
 #include <runhouse/rpc/call_state.hpp>
+#include <runhouse/rpc/fetched_value.hpp>
 #include <runhouse/rpc/gathered_calls.hpp>
+#include <runhouse/rpc/kept_value.hpp>
 #include <runhouse/rpc/session.hpp>
 
 #include <memory>
@@ -30,16 +33,44 @@ class call_maker : public session, public call_runner, public std::enable_shared
     return all;
   }
 
+  std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments) final {
+    const call_ptr made = make(function, std::move(arguments));
+    made->head.keeps_result = true;
+    const counted<kept_result> kept(new kept_result(made));
+    made->start();
+    kept->start();
+    return hold(kept);
+  }
+  std::shared_ptr<const value_holder> put(wire::shared_payload value) final {
+    return hold(counted<put_value>(new put_value(std::move(value))));
+  }
+  counted<pending> fetch(std::shared_ptr<const value_holder> value) final {
+    const counted<fetched_value> fetched(new fetched_value(std::move(value)));
+    fetched->start();
+    return fetched;
+  }
+
  protected:
   ~call_maker() = default;
 
  private:
+  std::shared_ptr<const value_holder> hold(counted<pending> value) {
+    return std::make_shared<value_holder>(std::move(value), shared_from_this(), counts());
+  }
   call_ptr make(const function_entry& function, call_arguments arguments) {
     const call_ptr made(new call_state(shared_from_this(), function.name));
     made->head.function = place_of(function);
     made->head.signature = function.signature;
     made->head.parameters.reserve(arguments.size());
-    for (const wire::shared_payload& argument : arguments) made->head.parameters.push_back(wire::shape_of(*argument));
+    for (const call_argument& argument : arguments) {
+      if (argument.bytes()) made->head.parameters.push_back(wire::shape_of(*argument.bytes()));
+      for (const auto& held : argument.values()) {
+        if (held->where() != this) {
+          fail(errc::ref_elsewhere, pretty_name(function.name) + " on " + host() + " was given a ref to a value on " + held->where()->host() +
+                                        ", another cluster; co_await the ref first, and pass the value");
+        }
+      }
+    }
     made->arguments = std::move(arguments);
     return made;
   }

@@ -2,16 +2,23 @@
 #pragma once
 
 #include <runhouse/async/strand_work.hpp>
+#include <runhouse/core/errc.hpp>
+#include <runhouse/core/error.hpp>
+#include <runhouse/function/pretty_name.hpp>
+#include <runhouse/rpc/call_argument.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/session.hpp>
 #include <runhouse/rpc/throw_outcome.hpp>
 #include <runhouse/wire/message.hpp>
 #include <runhouse/wire/message_stream.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -44,17 +51,35 @@ class call_state final : public pending {
 
   // What is called: set before start().
   wire::call_head head;
-  std::vector<wire::shared_payload> arguments;
+  call_arguments arguments;
   const char* const function_name;
   const std::uint64_t id;  ///< unique in this process, from 1
 
+  /// Its runner's: where it was sent, while it is there.
+  struct {
+    const void* to = nullptr;
+    std::uint32_t number = 0;
+  } sent;
+
   /// Hands it to its session. Any thread, once.
   void start();
+  /// True if values are among its arguments, or lists.
+  bool takes_values() const noexcept { return takes_values_; }
+  bool values_have_ended() const noexcept {
+    return std::all_of(arguments.begin(), arguments.end(), [](const call_argument& a) { return a.has_ended(); });
+  }
+  /// On the strand: hands it to its session again when the values that it takes have ended.
+  void wait_for_values();
+  /// On the strand: ends it if an argument failed, the same way; true if so.
+  bool fail_with_argument();
   inline void cancel() noexcept override;
   bool cancel_requested() const noexcept { return cancelled_.load(std::memory_order_acquire); }
 
   /// On the strand: it has ended. Later ends of the same call are dropped.
-  void finish(call_outcome outcome) noexcept;
+  void finish(call_outcome&& outcome) noexcept;
+  const call_outcome* failure() const noexcept override {
+    return failure_.get();
+  }
   inline wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override;
 
  private:
@@ -65,22 +90,40 @@ class call_state final : public pending {
   struct begin_work final : strand_work {
     void run() noexcept override {
       const call_ptr hold = std::exchange(call, {});
-      hold->runner_->begin(hold);
+      hold->begin();
     }
     call_ptr call;
   };
   struct cancel_work final : strand_work {
     void run() noexcept override {
       const call_ptr hold = std::exchange(call, {});
-      if (!hold->has_ended()) hold->runner_->cancel(*hold);
+      hold->cancel_now();
     }
     call_ptr call;
   };
+  struct value_waiter final : end_waiter {
+    void ended() noexcept override { of->arrive(); }
+    call_state* of = nullptr;
+    counted<pending> value;
+  };
+  /// The values among its arguments, which it waits for before it begins, holding itself.
+  struct awaited_values {
+    std::vector<value_waiter> waiters;
+    std::atomic<std::size_t> open{0};
+    call_ptr self;
+  };
+  void arrive() noexcept;
+  void begin() noexcept;
+  void cancel_now() noexcept;
 
   const std::shared_ptr<session> session_;
   call_runner* const runner_;  // the same object
   std::atomic<bool> cancelled_{false};
-  call_outcome outcome_;
+  bool takes_values_ = false;
+  std::unique_ptr<awaited_values> awaited_;  // on the strand: only while it waits for them
+  wire::payload_shape result_;
+  wire::buffer body_;
+  std::unique_ptr<const call_outcome> failure_;
   begin_work begin_;
   cancel_work cancel_;
 };
@@ -88,8 +131,77 @@ class call_state final : public pending {
 // ---- implementation
 
 inline void call_state::start() {
+  session_->counts().unfinished_calls.raise();
+  takes_values_ = std::any_of(arguments.begin(), arguments.end(), [](const call_argument& a) { return !a.bytes(); });
   begin_.call = call_ptr(this);
   runner_->defer(begin_);
+}
+
+inline void call_state::wait_for_values() {
+  std::size_t values = 0;
+  for (const call_argument& a : arguments) values += a.values().size();
+  awaited_ = std::make_unique<awaited_values>();
+  awaited_->waiters = std::vector<value_waiter>(values);
+  awaited_->open = values + 1;
+  awaited_->self = call_ptr(this);
+  auto waiter = awaited_->waiters.begin();
+  for (const call_argument& a : arguments) {
+    for (const auto& held : a.values()) {
+      waiter->of = this;
+      waiter->value = held->value();
+      ++waiter;
+    }
+  }
+  const call_ptr hold(this);
+  for (value_waiter& w : awaited_->waiters) {
+    if (!w.value->wait(w)) arrive();
+  }
+  arrive();
+}
+
+inline void call_state::arrive() noexcept {
+  if (awaited_->open.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  begin_.call = std::exchange(awaited_->self, {});
+  runner_->defer(begin_);
+}
+
+inline void call_state::begin() noexcept {
+  if (has_ended()) return;  // it was cancelled while it waited
+  awaited_.reset();
+  runner_->begin(call_ptr(this));
+}
+
+inline bool call_state::fail_with_argument() {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    for (const auto& held : arguments[i].values()) {
+      const call_outcome* failed = held->value()->has_ended() ? held->value()->failure() : nullptr;
+      if (failed == nullptr) continue;
+      call_outcome outcome;
+      outcome.head = failed->head;
+      outcome.output = failed->output;
+      outcome.because = failed->because;
+      if (outcome.because.empty()) {
+        outcome.because = "argument " + std::to_string(i + 1) + ", the result of " +
+                          pretty_name(held->value()->maker()->function_name) + ", failed";
+      }
+      finish(std::move(outcome));
+      return true;
+    }
+  }
+  return false;
+}
+
+inline void call_state::cancel_now() noexcept {
+  if (has_ended()) return;
+  if (!awaited_) return runner_->cancel(*this);
+  call_outcome outcome;
+  outcome.head.kind = wire::outcome_kind::error;
+  outcome.head.code = static_cast<std::uint32_t>(errc::cancelled);
+  outcome.head.what = "it was cancelled before it began";
+  finish(std::move(outcome));
+  for (value_waiter& w : awaited_->waiters) {
+    if (w.value->withdraw(w)) arrive();
+  }
 }
 
 inline void call_state::cancel() noexcept {
@@ -99,15 +211,22 @@ inline void call_state::cancel() noexcept {
 }
 
 inline wire::payload_view call_state::result(std::size_t, std::vector<std::span<const std::byte>>& segments) {
-  if (outcome_.head.kind != wire::outcome_kind::value) throw_outcome(std::move(outcome_), function_name, session_->host(), id);
+  if (failure_) throw_outcome(*failure_, function_name, session_->host(), id);
   wire::payload_view value;
-  wire::view_payloads({&outcome_.head.result, 1}, outcome_.body.bytes(), segments, {&value, 1});
+  wire::view_payloads({&result_, 1}, body_.bytes(), segments, {&value, 1});
   return value;
 }
 
-inline void call_state::finish(call_outcome outcome) noexcept {
+inline void call_state::finish(call_outcome&& outcome) noexcept {
   if (has_ended()) return;
-  outcome_ = std::move(outcome);
+  if (outcome.head.kind == wire::outcome_kind::value) {
+    result_ = std::move(outcome.head.result);
+    body_ = std::move(outcome.body);
+  } else {
+    failure_ = std::make_unique<const call_outcome>(std::move(outcome));
+  }
+  const call_arguments free = std::move(arguments);
+  session_->counts().unfinished_calls.lower();
   end();
 }
 

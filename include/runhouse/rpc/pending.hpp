@@ -43,6 +43,9 @@ class counted {
   T* object_ = nullptr;
 };
 
+struct call_outcome;
+class call_state;
+
 /// Who is told that something has ended.
 class end_waiter {
  public:
@@ -53,7 +56,7 @@ class end_waiter {
   ~end_waiter() = default;
 };
 
-/// Something under way that ends once, and one who waits for it.
+/// Something under way that ends once, and who waits for it: one, unless a derived class has room for more.
 class pending {
  public:
   pending() = default;
@@ -62,20 +65,24 @@ class pending {
 
   bool has_ended() const noexcept { return waiter_.load(std::memory_order_acquire) == ended_mark(); }
   /// False if it has ended already, so that nobody will call `w`.
-  bool wait(end_waiter& w) noexcept {
+  virtual bool wait(end_waiter& w) noexcept {
     end_waiter* nobody = nullptr;
     return waiter_.compare_exchange_strong(nobody, &w, std::memory_order_acq_rel);
   }
   /// True if `w` was withdrawn; false if w.ended() is being, or will be, called.
-  bool withdraw(end_waiter& w) noexcept {
+  virtual bool withdraw(end_waiter& w) noexcept {
     end_waiter* mine = &w;
     return waiter_.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel);
   }
   /// Asks for its end; what it gives does not matter any more. Any thread, any number of times.
   virtual void cancel() noexcept = 0;
-  /// What call `index` of those it is made of gave, until the end of this object; or throws what it failed with, once.
+  /// What call `index` of those it is made of gave, until the end of this object; or throws what it failed with.
   /// `segments` holds what the view refers to. Precondition: has_ended().
   virtual wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) = 0;
+  /// What it failed with; null if it gave a value. Precondition: has_ended().
+  virtual const call_outcome* failure() const noexcept { return nullptr; }
+  /// The call whose result it is; null if it is none's.
+  virtual const call_state* maker() const noexcept { return nullptr; }
   /// Of how many calls this is made, and how many of them have ended. Any thread.
   virtual std::size_t calls_made() const noexcept { return 1; }
   virtual std::size_t calls_ended() const noexcept { return has_ended() ? 1 : 0; }

@@ -22,18 +22,20 @@ struct call_outcome {
   wire::outcome_head head;
   wire::buffer body;
   stage reached = stage::not_started;
-  std::string output;  ///< last lines that it printed, where it failed
+  std::string output;   ///< last lines that it printed, where it failed
+  std::string because;  ///< "argument 2, the result of render, failed", where that is why it did not start
 };
 
 /// Throws what a call ended with, as its caller gets it. `mangled` names the callable's type.
 /// Precondition: the outcome is no value.
-[[noreturn]] inline void throw_outcome(call_outcome outcome, const char* mangled, const std::string& host, std::uint64_t call_id);
+[[noreturn]] inline void throw_outcome(const call_outcome& outcome, const char* mangled, const std::string& host, std::uint64_t call_id);
 
 // ---- implementation
 
-inline void throw_outcome(call_outcome outcome, const char* mangled, const std::string& host, std::uint64_t call_id) {
+inline void throw_outcome(const call_outcome& outcome, const char* mangled, const std::string& host, std::uint64_t call_id) {
   call_origin origin{pretty_name(mangled), host, call_id, outcome.reached};
-  const std::string where = origin.function + " on " + origin.host + ": ";
+  const std::string where =
+      origin.function + " on " + origin.host + ": " + (outcome.because.empty() ? "" : outcome.because + ": ");
   const std::string output = outcome.output.empty() ? "" : "\nits last output:\n" + outcome.output;
   if (outcome.head.kind == wire::outcome_kind::error) {
     const auto code = static_cast<errc>(outcome.head.code);
@@ -43,7 +45,7 @@ inline void throw_outcome(call_outcome outcome, const char* mangled, const std::
   const auto kind = static_cast<wire::exception_kind>(outcome.head.code);
   const std::string message = where + "threw " + outcome.head.type_name +
                               (outcome.head.what.empty() ? "" : ": " + outcome.head.what) + output;
-  remote_details details(std::move(outcome.head.type_name), std::move(outcome.head.what), std::move(outcome.output), std::move(origin));
+  remote_details details(outcome.head.type_name, outcome.head.what, outcome.output, std::move(origin), outcome.because);
   switch (kind) {
     using wire::exception_kind;
     case exception_kind::std_exception: throw remote<std::exception>(std::move(details));

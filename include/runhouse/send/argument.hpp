@@ -2,7 +2,8 @@
 #pragma once
 
 #include <runhouse/function/callable.hpp>
-#include <runhouse/rpc/session.hpp>
+#include <runhouse/rpc/call_argument.hpp>
+#include <runhouse/send/ref.hpp>
 #include <runhouse/wire/archive.hpp>
 
 #include <concepts>
@@ -19,13 +20,31 @@ template <class P, class A>
 inline constexpr bool encodes_as = std::same_as<typename parameter<A>::travels, typename parameter<P>::travels>;
 
 /// Whether an argument of type A can be given for a parameter P. An lvalue that cannot be copied can: it is only read.
+/// A ref does not convert: what it stands for is not here.
 template <class P, class A>
 inline constexpr bool fits_parameter = encodes_as<P, A> || std::is_convertible_v<A, typename parameter<P>::stored>;
-
-/// An argument for a parameter P, as bytes. Something else than what travels is converted first, as by static_cast.
 template <class P, class A>
-wire::payload encode_argument(A&& argument) {
-  if constexpr (encodes_as<P, A>) {
+  requires is_ref<std::remove_cvref_t<A>>
+inline constexpr bool fits_parameter<P, A> =
+    std::same_as<typename std::remove_cvref_t<A>::value_type, typename parameter<P>::travels>;
+template <class P, class A>
+  requires is_ref_list<std::remove_cvref_t<A>>
+inline constexpr bool fits_parameter<P, A> =
+    std::same_as<std::vector<typename std::remove_cvref_t<A>::value_type::value_type>, typename parameter<P>::stored>;
+
+/// An argument for a parameter P, as bytes or refs. Something else than what travels is converted first, as by
+/// static_cast.
+template <class P, class A>
+auto encode_argument(A&& argument) {
+  using given = std::remove_cvref_t<A>;
+  if constexpr (is_ref<given>) {
+    return argument.held();
+  } else if constexpr (is_ref_list<given>) {
+    std::vector<std::shared_ptr<const value_holder>> list;
+    list.reserve(argument.size());
+    for (const auto& each : argument) list.push_back(each.held());
+    return list;
+  } else if constexpr (encodes_as<P, A>) {
     return wire::encode(argument);
   } else {
     using stored = typename parameter<P>::stored;
@@ -34,7 +53,13 @@ wire::payload encode_argument(A&& argument) {
 }
 
 [[gnu::noinline]] inline void add_argument(call_arguments& to, wire::payload argument) {
-  to.push_back(std::make_shared<const wire::payload>(std::move(argument)));
+  to.emplace_back(std::make_shared<const wire::payload>(std::move(argument)));
+}
+[[gnu::noinline]] inline void add_argument(call_arguments& to, std::shared_ptr<const value_holder> argument) {
+  to.emplace_back(std::move(argument));
+}
+[[gnu::noinline]] inline void add_argument(call_arguments& to, std::vector<std::shared_ptr<const value_holder>> list) {
+  to.emplace_back(std::move(list));
 }
 [[gnu::noinline]] inline call_arguments begin_arguments(const wire::shared_payload& state, std::size_t count) {
   call_arguments encoded;

@@ -49,6 +49,7 @@ enum class send_problem {
   state,
   construction,
   dangling_parameter,
+  ref_parameter,
   stop_token_place,
   long_double,
   map,
@@ -70,6 +71,7 @@ enum class send_problem {
   result_reference,
   result_view,
   result_task,
+  result_ref,
   result,
 };
 
@@ -115,6 +117,8 @@ template <class P, bool IsLast>
 consteval send_problem parameter_problem() {
   if constexpr (dangles<P>) {
     return send_problem::dangling_parameter;
+  } else if constexpr (is_ref<std::remove_cvref_t<P>> || is_ref_list<std::remove_cvref_t<P>>) {
+    return send_problem::ref_parameter;
   } else if constexpr (is_stop_token<P>) {
     return IsLast ? send_problem::none : send_problem::stop_token_place;
   } else {
@@ -132,6 +136,8 @@ consteval send_problem result_problem() {
     return send_problem::result_view;
   } else if constexpr (is_task<R>) {
     return send_problem::result_task;
+  } else if constexpr (is_ref<R> || is_ref_list<R>) {
+    return send_problem::result_ref;
   } else {
     return travel_problem<std::remove_cv_t<R>>(send_problem::result);
   }

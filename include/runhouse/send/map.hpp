@@ -30,11 +30,9 @@ struct map_result<void> {
 template <class R>
 using map_call = typename map_result<R>::type;
 
-using encoded_column = std::vector<wire::shared_payload>;  // one argument of every call
-
 template <class P, class Range>
-encoded_column encode_column(Range&& range) {
-  encoded_column column;
+call_arguments encode_column(Range&& range) {
+  call_arguments column;
   if constexpr (std::ranges::sized_range<Range>) column.reserve(static_cast<std::size_t>(std::ranges::size(range)));
   for (auto&& element : range) add_argument(column, encode_argument<P>(std::forward<decltype(element)>(element)));
   return column;
@@ -46,10 +44,14 @@ class map_rows {
   explicit map_rows(const wire::shared_payload& state) {
     if (state) broadcast(state);
   }
-  void broadcast(wire::shared_payload argument) {
-    columns_.push_back({std::move(argument)}), is_spread_.push_back(false);
+  void broadcast(call_argument argument) {
+    call_arguments one;
+    one.push_back(std::move(argument));
+    broadcast(std::move(one));
   }
-  void spread(encoded_column column) {
+  /// `one` has one element.
+  void broadcast(call_arguments one) { columns_.push_back(std::move(one)), is_spread_.push_back(false); }
+  void spread(call_arguments column) {
     if (length_ && *length_ != column.size()) {
       fail(errc::length_mismatch, "map: the ranges to be zipped have " + std::to_string(*length_) + " and " +
                                       std::to_string(column.size()) + " elements; nothing was sent");
@@ -69,7 +71,7 @@ class map_rows {
   }
 
  private:
-  std::vector<encoded_column> columns_;
+  std::vector<call_arguments> columns_;
   std::vector<bool> is_spread_;
   std::optional<std::size_t> length_;
 };
@@ -93,7 +95,9 @@ std::vector<call_arguments> encode_map(const wire::shared_payload& state, A&&...
       } else if constexpr (At == 0 && !any_marked<A...>) {
         rows.spread(encode_column<P>(std::forward<given>(argument)));
       } else {
-        rows.broadcast(std::make_shared<const wire::payload>(encode_argument<P>(std::forward<given>(argument))));
+        call_arguments one;
+        add_argument(one, encode_argument<P>(std::forward<given>(argument)));
+        rows.broadcast(std::move(one));
       }
     };
     (add(std::integral_constant<std::size_t, I>(), std::forward<A>(arguments)), ...);
@@ -105,11 +109,10 @@ template <class Tuples>
 using tuple_of = std::remove_cvref_t<std::ranges::range_reference_t<Tuples>>;
 
 template <class Signature, class Tuples, class... A>
-std::vector<call_arguments> encode_starmap(const wire::shared_payload& state, Tuples&& tuples,
-                                                              A&&... rest) {
+std::vector<call_arguments> encode_starmap(const wire::shared_payload& state, Tuples&& tuples, A&&... rest) {
   using parameters = typename Signature::parameters;
   constexpr std::size_t leading = std::tuple_size_v<tuple_of<Tuples>>;
-  std::vector<encoded_column> columns(leading);
+  std::vector<call_arguments> columns(leading);
   for (auto&& element : tuples) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       (add_argument(columns[I], encode_argument<std::tuple_element_t<I, parameters>>(
@@ -118,11 +121,14 @@ std::vector<call_arguments> encode_starmap(const wire::shared_payload& state, Tu
     }(std::make_index_sequence<leading>());
   }
   map_rows rows(state);
-  for (encoded_column& column : columns) rows.spread(std::move(column));
+  for (call_arguments& column : columns) rows.spread(std::move(column));
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (rows.broadcast(std::make_shared<const wire::payload>(
-         encode_argument<std::tuple_element_t<leading + I, parameters>>(std::forward<A>(rest)))),
-     ...);
+    [[maybe_unused]] const auto add = [&](auto&& encoded) {
+      call_arguments one;
+      add_argument(one, std::forward<decltype(encoded)>(encoded));
+      rows.broadcast(std::move(one));
+    };
+    (add(encode_argument<std::tuple_element_t<leading + I, parameters>>(std::forward<A>(rest))), ...);
   }(std::index_sequence_for<A...>());
   return std::move(rows).rows();
 }

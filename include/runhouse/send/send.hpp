@@ -8,6 +8,7 @@
 #include <runhouse/send/checks.hpp>
 #include <runhouse/send/each.hpp>
 #include <runhouse/send/map.hpp>
+#include <runhouse/send/ref.hpp>
 
 #include <memory>
 #include <tuple>
@@ -16,6 +17,48 @@
 #include <vector>
 
 namespace rh {
+
+// The sentences about arguments, for each function that takes some. Macros, so that the user's own line is the only one
+// between the compiler and the sentence.
+#define RH_CHECK_ARGUMENTS \
+    static_assert(!is_sent || fits::unmarked, "runhouse: rh::each() marks what map() spreads; call .map() instead"); \
+    constexpr bool asks = is_sent && fits::unmarked && !fits::refused; \
+    static_assert(!asks || fits::enough, \
+                  "runhouse: too few arguments for the function (default arguments do not travel)"); \
+    static_assert(!asks || fits::not_more, "runhouse: too many arguments for the function"); \
+    constexpr bool counts = asks && fits::enough && fits::not_more; \
+    static_assert(!counts || fits::template fits<1>, \
+                  "runhouse: argument 1 does not convert to the function's parameter 1"); \
+    static_assert(!counts || fits::template fits<2>, \
+                  "runhouse: argument 2 does not convert to the function's parameter 2"); \
+    static_assert(!counts || fits::template fits<3>, \
+                  "runhouse: argument 3 does not convert to the function's parameter 3"); \
+    static_assert(!counts || fits::template fits<4>, \
+                  "runhouse: argument 4 does not convert to the function's parameter 4"); \
+    static_assert(!counts || fits::template fits<5>, \
+                  "runhouse: argument 5 does not convert to the function's parameter 5"); \
+    static_assert(!counts || fits::template fits<6>, \
+                  "runhouse: argument 6 does not convert to the function's parameter 6"); \
+    static_assert(!counts || fits::rest_fits, \
+                  "runhouse: an argument after the sixth does not convert to the function's parameter");
+#define RH_CHECK_MAP \
+    constexpr bool asks = is_sent && !fits::refused; \
+    static_assert( \
+        !asks || fits::has_range, \
+        "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's " \
+        "type first"); \
+    constexpr bool spreads = asks && fits::has_range; \
+    static_assert(!spreads || fits::enough, "runhouse: too few arguments for the function that map calls"); \
+    static_assert(!spreads || fits::not_more, "runhouse: too many arguments for the function that map calls"); \
+    static_assert( \
+        !spreads || !fits::enough || !fits::not_more || fits::all, \
+        "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's " \
+        "parameter");
+#define RH_CHECK_STARMAP \
+    static_assert(!is_sent || fits::has_tuples, "runhouse: starmap needs a range of tuples as its first argument"); \
+    static_assert( \
+        !is_sent || fits::elements_fit, \
+        "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
 
 /// A callable bound to a cluster: calling it runs it there.
 ///
@@ -51,30 +94,25 @@ class send {
   template <class... A>
   call<result_type> operator()(A&&... arguments) const {
     using fits = detail::argument_checks<signature, A...>;
-    static_assert(!is_sent || fits::unmarked, "runhouse: rh::each() marks what map() spreads; call .map() instead");
-    constexpr bool asks = is_sent && fits::unmarked && !fits::refused;
-    static_assert(!asks || fits::enough,
-                  "runhouse: too few arguments for the function (default arguments do not travel)");
-    static_assert(!asks || fits::not_more, "runhouse: too many arguments for the function");
-    constexpr bool counts = asks && fits::enough && fits::not_more;
-    static_assert(!counts || fits::template fits<1>,
-                  "runhouse: argument 1 does not convert to the function's parameter 1");
-    static_assert(!counts || fits::template fits<2>,
-                  "runhouse: argument 2 does not convert to the function's parameter 2");
-    static_assert(!counts || fits::template fits<3>,
-                  "runhouse: argument 3 does not convert to the function's parameter 3");
-    static_assert(!counts || fits::template fits<4>,
-                  "runhouse: argument 4 does not convert to the function's parameter 4");
-    static_assert(!counts || fits::template fits<5>,
-                  "runhouse: argument 5 does not convert to the function's parameter 5");
-    static_assert(!counts || fits::template fits<6>,
-                  "runhouse: argument 6 does not convert to the function's parameter 6");
-    static_assert(!counts || fits::rest_fits,
-                  "runhouse: an argument after the sixth does not convert to the function's parameter");
+    RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
       return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...));
     } else {
       return {{}, nullptr};
+    }
+  }
+
+  /// Runs it there and leaves the result there: a ref, at once, before anything has left. Given to a send of the same
+  /// cluster it stands for the result, which need not exist yet; awaited, it is fetched.
+  /// Errors: as operator(). errc::ref_elsewhere if an argument is a ref of another cluster.
+  template <class... A>
+  ref<result_type> remote(A&&... arguments) const {
+    using fits = detail::argument_checks<signature, A...>;
+    RH_CHECK_ARGUMENTS
+    if constexpr (counts && fits::all) {
+      return leave(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...));
+    } else {
+      return ref<result_type>(nullptr);
     }
   }
 
@@ -87,18 +125,7 @@ class send {
   template <class... A>
   auto map(A&&... arguments) const {
     using fits = detail::map_checks<signature, A...>;
-    constexpr bool asks = is_sent && !fits::refused;
-    static_assert(
-        !asks || fits::has_range,
-        "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's "
-        "type first");
-    constexpr bool spreads = asks && fits::has_range;
-    static_assert(!spreads || fits::enough, "runhouse: too few arguments for the function that map calls");
-    static_assert(!spreads || fits::not_more, "runhouse: too many arguments for the function that map calls");
-    static_assert(
-        !spreads || !fits::enough || !fits::not_more || fits::all,
-        "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's "
-        "parameter");
+    RH_CHECK_MAP
     if constexpr (spreads && fits::all) {
       return gather(detail::encode_map<signature>(state_, std::forward<A>(arguments)...));
     } else {
@@ -106,18 +133,40 @@ class send {
     }
   }
 
-  /// The same for a range of tuples (or pairs), each the leading arguments of one call; the rest goes to every call.
+  /// The same, with the results left there. A std::vector of refs is what a send takes for a std::vector parameter.
+  /// Errors: errc::length_mismatch, before anything is sent.
+  template <class... A>
+  std::vector<ref<result_type>> map_remote(A&&... arguments) const {
+    using fits = detail::map_checks<signature, A...>;
+    RH_CHECK_MAP
+    if constexpr (spreads && fits::all) {
+      return leave_each(detail::encode_map<signature>(state_, std::forward<A>(arguments)...));
+    } else {
+      return {};
+    }
+  }
+
+  /// As map, for a range of tuples (or pairs), each the leading arguments of one call; the rest goes to every call.
   template <class Tuples, class... A>
   auto starmap(Tuples&& tuples, A&&... rest) const {
     using fits = detail::starmap_checks<signature, Tuples, A...>;
-    static_assert(!is_sent || fits::has_tuples, "runhouse: starmap needs a range of tuples as its first argument");
-    static_assert(
-        !is_sent || fits::elements_fit,
-        "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
+    RH_CHECK_STARMAP
     if constexpr (is_sent && fits::all) {
       return gather(detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
     } else {
       return detail::map_call<result_type>({}, nullptr);
+    }
+  }
+
+  /// The same, with the results left there.
+  template <class Tuples, class... A>
+  std::vector<ref<result_type>> starmap_remote(Tuples&& tuples, A&&... rest) const {
+    using fits = detail::starmap_checks<signature, Tuples, A...>;
+    RH_CHECK_STARMAP
+    if constexpr (is_sent && fits::all) {
+      return leave_each(detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
+    } else {
+      return {};
     }
   }
 
@@ -132,6 +181,15 @@ class send {
     } else {
       return {std::move(all), &detail::take_all<result_type>};
     }
+  }
+  ref<result_type> leave(detail::call_arguments arguments) const {
+    return ref<result_type>(session_->keep(detail::registration<F>::get(), std::move(arguments)));
+  }
+  std::vector<ref<result_type>> leave_each(std::vector<detail::call_arguments> rows) const {
+    std::vector<ref<result_type>> refs;
+    refs.reserve(rows.size());
+    for (detail::call_arguments& row : rows) refs.push_back(leave(std::move(row)));
+    return refs;
   }
 
   std::shared_ptr<detail::session> session_;
@@ -163,6 +221,8 @@ class send {
       found != problem::dangling_parameter,
       "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
       "nothing there; take a value, std::string_view or std::span<const T>");
+  static_assert(found != problem::ref_parameter,
+                "runhouse: a function takes values, not rh::ref; let it take the T, and pass the rh::ref<T> to the send");
   static_assert(found != problem::stop_token_place,
                 "runhouse: a std::stop_token must be the last parameter; move it there");
   static_assert(found != problem::long_double,
@@ -193,9 +253,15 @@ class send {
   static_assert(found != problem::result_view,
                 "runhouse: a function that returns a view cannot be sent; return a std::string or a std::vector");
   static_assert(found != problem::result_task, "runhouse: a coroutine cannot be sent; return the value itself");
+  static_assert(found != problem::result_ref,
+                "runhouse: a function returns a value, not rh::ref; call it with .remote(), which leaves the value there");
   static_assert(found != problem::result,
                 "runhouse: the result cannot be serialized; give its type a serialize() and a default constructor");
 };
+
+#undef RH_CHECK_ARGUMENTS
+#undef RH_CHECK_MAP
+#undef RH_CHECK_STARMAP
 
 template <class F>
 send(F, const cluster&) -> send<F>;

@@ -36,10 +36,17 @@ struct function_id {
   bool operator==(const function_id&) const = default;
 };
 
-/// Sizes of one payload, as they stand in a head.
+enum class payload_kind : std::uint32_t {
+  in_body = 0,    ///< its bytes are in the body
+  list = 1,       ///< the next payloads are the elements of one that is a list
+  result_of = 2,  ///< it is what an earlier call gave, which the worker has kept
+};
+
+/// One payload, as it stands in a head.
 struct payload_shape {
-  std::uint64_t stream_bytes = 0;
+  std::uint64_t stream_bytes = 0;  ///< of a list: how many payloads it has; of a result: the number of its call
   std::vector<std::uint64_t> segment_bytes;
+  payload_kind kind = payload_kind::in_body;
 };
 
 struct hello {
@@ -62,13 +69,15 @@ struct bye {
 struct call_head {
   hash128 signature{};
   function_id function;
-  std::vector<payload_shape> parameters;
+  std::vector<payload_shape> parameters;  ///< behind each list, its payloads
+  bool keeps_result = false;              ///< a later call may take its result
 };
 
 enum class outcome_kind : std::uint8_t {
   value = 0,      ///< one payload, the result
   exception = 1,  ///< the function threw
   error = 2,      ///< the call could not be made: an errc
+  missing = 3,    ///< it was not run: it takes the result of a call that the worker has not kept
 };
 
 /// Standard exceptions that keep their type; numbers are the protocol's.
@@ -146,12 +155,20 @@ class body_layout {
 inline std::uint64_t body_bytes(std::span<const payload_shape> shapes) noexcept {
   body_layout layout;
   for (const payload_shape& shape : shapes) {
+    if (shape.kind != payload_kind::in_body) continue;
     layout.place_stream(shape.stream_bytes);
     for (const std::uint64_t size : shape.segment_bytes) layout.place_segment(size);
   }
   return layout.size_bytes();
 }
 
+inline payload_shape shape_of(const payload_view& p) {
+  payload_shape shape;
+  shape.stream_bytes = p.stream.size();
+  shape.segment_bytes.reserve(p.segments.size());
+  for (const auto& segment : p.segments) shape.segment_bytes.push_back(segment.size());
+  return shape;
+}
 inline payload_shape shape_of(const payload& p) {
   payload_shape shape;
   shape.stream_bytes = p.stream.size();
@@ -164,14 +181,16 @@ inline payload_shape shape_of(const payload& p) {
 
 namespace detail {
 
+inline constexpr std::uint16_t flag_keeps_result = 1;
+
 inline void encode(const payload_shape& shape, byte_writer& out) {
   out.put(shape.stream_bytes);
-  out.put(std::uint32_t{0});  // inline
+  out.put(static_cast<std::uint32_t>(shape.kind));
   out.put(static_cast<std::uint32_t>(shape.segment_bytes.size()));
   for (const std::uint64_t size : shape.segment_bytes) out.put(size);
 }
 
-/// `budget` is what is left of limits::body_bytes.
+/// `budget` is what is left of limits::body_bytes. A list counts payloads, of which each takes 16 bytes of the head.
 inline bool decode(payload_shape& shape, byte_reader& in, std::uint64_t& budget) {
   const auto spend = [&](std::uint64_t size) {
     if (size > budget) return false;
@@ -179,9 +198,11 @@ inline bool decode(payload_shape& shape, byte_reader& in, std::uint64_t& budget)
     return true;
   };
   shape.stream_bytes = in.get<std::uint64_t>();
-  const auto kind = in.get<std::uint32_t>();
+  shape.kind = static_cast<payload_kind>(in.get<std::uint32_t>());
   const auto segments = in.get<std::uint32_t>();
-  if (!in.ok() || kind != 0 || segments > limits::segments || segments > in.left() / 8) return false;
+  if (shape.kind == payload_kind::list) return in.ok() && segments == 0 && shape.stream_bytes <= in.left() / 16;
+  if (shape.kind == payload_kind::result_of) return in.ok() && segments == 0 && shape.stream_bytes <= 0xffffffff;
+  if (!in.ok() || shape.kind != payload_kind::in_body || segments > limits::segments || segments > in.left() / 8) return false;
   if (!spend(shape.stream_bytes)) return false;
   shape.segment_bytes.resize(segments);
   for (std::uint64_t& size : shape.segment_bytes) {
@@ -320,7 +341,12 @@ inline result<std::vector<function_row>> decode_functions(std::span<const std::b
 inline void encode(const call_head& head, byte_writer& out) {
   out.put(head.signature);
   detail::encode(head.function, out);
-  out.put(static_cast<std::uint32_t>(head.parameters.size()));
+  std::size_t parameters = head.parameters.size();
+  for (const payload_shape& shape : head.parameters) {
+    if (shape.kind == payload_kind::list) parameters -= static_cast<std::size_t>(shape.stream_bytes);
+  }
+  out.put(static_cast<std::uint16_t>(parameters));
+  out.put(head.keeps_result ? detail::flag_keeps_result : std::uint16_t{0});
   out.put(std::uint32_t{0});  // bytes of extensions
   for (const payload_shape& shape : head.parameters) detail::encode(shape, out);
 }
@@ -329,13 +355,19 @@ inline result<call_head> decode_call(byte_reader& in) {
   call_head head;
   head.signature = detail::take_array<16>(in);
   head.function = detail::decode_function(in);
-  const auto parameters = in.get<std::uint32_t>();
+  const auto parameters = in.get<std::uint16_t>();
+  head.keeps_result = (in.get<std::uint16_t>() & detail::flag_keeps_result) != 0;
   const auto extension_bytes = in.get<std::uint32_t>();
   if (!in.ok() || parameters > limits::parameters) return errc::protocol_error;
-  head.parameters.resize(parameters);
+  head.parameters.reserve(parameters);
   std::uint64_t budget = limits::body_bytes;
-  for (payload_shape& shape : head.parameters) {
-    if (!detail::decode(shape, in, budget)) return errc::protocol_error;
+  for (unsigned i = 0; i < parameters; ++i) {
+    payload_shape& parameter = head.parameters.emplace_back();
+    if (!detail::decode(parameter, in, budget)) return errc::protocol_error;
+    for (std::uint64_t left = parameter.kind == payload_kind::list ? parameter.stream_bytes : 0; left > 0; --left) {
+      payload_shape& element = head.parameters.emplace_back();  // `parameter` may have moved
+      if (!detail::decode(element, in, budget) || element.kind == payload_kind::list) return errc::protocol_error;
+    }
   }
   in.take(extension_bytes);
   if (!in.ok()) return errc::protocol_error;
@@ -349,7 +381,7 @@ inline void encode(const outcome_head& head, byte_writer& out) {
   out.put(std::uint32_t{0});
   if (head.kind == outcome_kind::value) {
     detail::encode(head.result, out);
-  } else {
+  } else if (head.kind != outcome_kind::missing) {
     out.put_text(head.type_name);
     out.put_text(head.what);
     out.pad(8);
@@ -362,12 +394,12 @@ inline result<outcome_head> decode_outcome(byte_reader& in) {
   head.output_waiting = in.get<std::uint32_t>() == 1;
   head.code = in.get<std::uint32_t>();
   in.get<std::uint32_t>();
-  if (!in.ok() || kind > 2) return errc::protocol_error;
+  if (!in.ok() || kind > 3) return errc::protocol_error;
   head.kind = static_cast<outcome_kind>(kind);
   if (head.kind == outcome_kind::value) {
     std::uint64_t budget = limits::body_bytes;
-    if (!detail::decode(head.result, in, budget)) return errc::protocol_error;
-  } else {
+    if (!detail::decode(head.result, in, budget) || head.result.kind != payload_kind::in_body) return errc::protocol_error;
+  } else if (head.kind != outcome_kind::missing) {
     head.type_name = in.text();
     head.what = in.text();
     in.pad(8);

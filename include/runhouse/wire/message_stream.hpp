@@ -20,11 +20,13 @@
 namespace rh::wire {
 
 /// A call or an outcome on its way out. Frames are cut from it one at a time, so that others can go between them.
+/// Lifetime: the payloads' memory outlives it.
 class outgoing_message {
  public:
+  /// `payloads` are those that the head's shapes say are in the body.
   /// Errors: errc::payload_too_large if the body is over limits::body_bytes or the head over one frame.
-  outgoing_message(const call_head& head, std::uint64_t stream, std::vector<shared_payload> arguments);
-  outgoing_message(const outcome_head& head, std::uint64_t stream, shared_payload result);
+  template <class Head>
+  outgoing_message(const Head& head, std::uint64_t stream, std::span<const payload_view> payloads);
 
   /// Appends the next frame, with at most `room` bytes of the body, and returns how many it took.
   /// Precondition: !done().
@@ -33,14 +35,13 @@ class outgoing_message {
   std::uint64_t body_left() const noexcept { return left_; }
 
  private:
-  void add(const payload& p, body_layout& layout);
+  void add(const payload_view& p, body_layout& layout);
   void place(std::span<const std::byte> bytes, std::uint64_t at);
   void check() const;
 
   frame_type type_;
   std::uint64_t stream_;
   std::vector<std::byte> head_;
-  std::vector<shared_payload> owners_;
   std::vector<std::span<const std::byte>> pieces_;  // of the body, in order, padding among them
   std::size_t piece_ = 0;
   std::uint64_t left_ = 0;
@@ -48,9 +49,9 @@ class outgoing_message {
 };
 
 /// Appends a call or an outcome whole, in one frame, if it is a small one, of at most limits::small_message_bytes;
-/// else appends nothing, and gives false. Pointer is any to a payload.
-template <class Head, class Pointer>
-bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<Pointer> payloads);
+/// else appends nothing, and gives false.
+template <class Head>
+bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<const payload_view> payloads);
 
 /// The far end: frames of one stream put together again.
 template <class Head>
@@ -73,7 +74,8 @@ class incoming_message {
   std::size_t filled_ = 0;
 };
 
-/// The payloads of a body, where they are: views[i] is of shapes[i]. `segments` holds what the views refer to.
+/// The payloads of a body, where they are: views[i] is of shapes[i], and empty where that is not in the body. `segments`
+/// holds what the views refer to.
 /// Precondition: as many views as shapes, which are those that the message's head announced.
 inline void view_payloads(std::span<const payload_shape> shapes, std::span<const std::byte> body,
                           std::vector<std::span<const std::byte>>& segments, std::span<payload_view> views);
@@ -99,37 +101,26 @@ inline void outgoing_message::place(std::span<const std::byte> bytes, std::uint6
   left_ = at + bytes.size();
 }
 
-inline void outgoing_message::add(const payload& p, body_layout& layout) {
+inline void outgoing_message::add(const payload_view& p, body_layout& layout) {
   place(p.stream, layout.place_stream(p.stream.size()));
-  for (const buffer& segment : p.segments) place(segment.bytes(), layout.place_segment(segment.size()));
+  for (const auto& segment : p.segments) place(segment, layout.place_segment(segment.size()));
 }
 
 inline void outgoing_message::check() const {
   if (left_ > limits::body_bytes) fail(errc::payload_too_large, "the arguments or result of a call are over 64 GiB; send them in parts");
   if (head_.size() + header_bytes > limits::frame_bytes) {
-    fail(errc::payload_too_large, "the arguments of a call have too many separate arrays; put them into one");
+    fail(errc::payload_too_large, "the arguments of a call have too many separate arrays or refs, over some 60,000; put them into one, or call in parts");
   }
 }
 
-inline outgoing_message::outgoing_message(const call_head& head, std::uint64_t stream, std::vector<shared_payload> arguments)
-    : type_(frame_type::call), stream_(stream), owners_(std::move(arguments)) {
+template <class Head>
+outgoing_message::outgoing_message(const Head& head, std::uint64_t stream, std::span<const payload_view> payloads)
+    : type_(detail::type_of(head)), stream_(stream) {
   byte_writer out(head_);
   encode(head, out);
   body_layout layout;
-  pieces_.reserve(2 * owners_.size());
-  for (const shared_payload& p : owners_) add(*p, layout);
-  check();
-}
-
-inline outgoing_message::outgoing_message(const outcome_head& head, std::uint64_t stream, shared_payload result)
-    : type_(frame_type::outcome), stream_(stream) {
-  byte_writer out(head_);
-  encode(head, out);
-  if (result) {
-    owners_.push_back(std::move(result));
-    body_layout layout;
-    add(*owners_.front(), layout);
-  }
+  pieces_.reserve(2 * payloads.size());
+  for (const payload_view& p : payloads) add(p, layout);
   check();
 }
 
@@ -156,12 +147,12 @@ inline std::size_t outgoing_message::append_next(std::vector<std::byte>& out, st
   return take;
 }
 
-template <class Head, class Pointer>
-bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<Pointer> payloads) {
+template <class Head>
+bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<const payload_view> payloads) {
   body_layout layout;
-  for (const auto& p : payloads) {
-    layout.place_stream(p->stream.size());
-    for (const buffer& segment : p->segments) layout.place_segment(segment.size());
+  for (const payload_view& p : payloads) {
+    layout.place_stream(p.stream.size());
+    for (const auto& segment : p.segments) layout.place_segment(segment.size());
   }
   if (layout.size_bytes() > limits::small_message_bytes) return false;
   const std::size_t begin = out.size();
@@ -179,9 +170,9 @@ bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t s
   const auto place = [&](std::span<const std::byte> part, std::uint64_t at) {
     if (!part.empty()) std::memcpy(out.data() + body + at, part.data(), part.size());
   };
-  for (const auto& p : payloads) {
-    place(p->stream, layout.place_stream(p->stream.size()));
-    for (const buffer& segment : p->segments) place(segment.bytes(), layout.place_segment(segment.size()));
+  for (const payload_view& p : payloads) {
+    place(p.stream, layout.place_stream(p.stream.size()));
+    for (const auto& segment : p.segments) place(segment, layout.place_segment(segment.size()));
   }
   const auto header = encode(frame_header{detail::type_of(head), 0, static_cast<std::uint32_t>(payload_bytes), stream});
   std::memcpy(out.data() + begin, header.data(), header.size());
@@ -224,6 +215,10 @@ inline void view_payloads(std::span<const payload_shape> shapes, std::span<const
   };
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const payload_shape& shape = shapes[i];
+    if (shape.kind != payload_kind::in_body) {
+      views[i] = {};
+      continue;
+    }
     const std::uint64_t at = layout.place_stream(shape.stream_bytes);
     views[i].stream = shape.stream_bytes == 0 ? std::span<const std::byte>() : part(at, shape.stream_bytes);
     const std::size_t first = segments.size();

@@ -14,7 +14,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <poll.h>
@@ -38,7 +37,7 @@ class outcome_writer {
   void use(os::shared_memory<wire::outbox> box) noexcept { box_ = std::move(box); }
 
   /// Sends the outcome of call `stream`, or gathers it if another call is `at_hand`.
-  void put(call_result result, std::uint64_t stream, bool at_hand);
+  void put(const call_result& result, std::uint64_t stream, bool at_hand);
   /// Sends a frame of any other type.
   void put_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload, std::uint8_t flags = 0);
   /// Sends what was gathered.
@@ -56,13 +55,14 @@ class outcome_writer {
 
   bool gather(bool at_hand);
   bool send_gathered() noexcept;
-  void send_in_parts(call_result result, std::uint64_t stream);
+  void send_in_parts(const wire::outcome_head& head, std::uint64_t stream, std::span<const wire::payload_view> body);
   void send_all(std::span<const std::byte> bytes);
   void wait_writable() noexcept;
 
   const int socket_;
   os::timer_fd timer_;
   std::vector<std::byte> out_;
+  std::vector<std::span<const std::byte>> segments_;
 
   // Shared with the watcher.
   std::mutex mutex_;
@@ -77,10 +77,11 @@ class outcome_writer {
 
 // ---- implementation
 
-inline void outcome_writer::put(call_result result, std::uint64_t stream, bool at_hand) {
+inline void outcome_writer::put(const call_result& result, std::uint64_t stream, bool at_hand) {
   out_.clear();
-  const wire::payload* value = &result.value;
-  if (!wire::append_whole(out_, result.head, stream, std::span(&value, 1))) return send_in_parts(std::move(result), stream);
+  const wire::payload_view value = wire::view(result.value, segments_);
+  const std::span<const wire::payload_view> body(&value, result.head.kind == wire::outcome_kind::value ? 1 : 0);
+  if (!wire::append_whole(out_, result.head, stream, body)) return send_in_parts(result.head, stream, body);
   if (!box_) return send_all(out_);
   if (gather(at_hand)) return;
   flush();
@@ -133,7 +134,8 @@ inline void outcome_writer::expired() noexcept {
   if (!send_gathered() && !std::exchange(timer_started_, true)) timer_.start(limits::flush_delay);
 }
 
-inline void outcome_writer::send_in_parts(call_result result, std::uint64_t stream) {
+inline void outcome_writer::send_in_parts(const wire::outcome_head& head, std::uint64_t stream,
+                                          std::span<const wire::payload_view> body) {
   flush();
   {
     const lock locked(mutex_);
@@ -142,9 +144,9 @@ inline void outcome_writer::send_in_parts(call_result result, std::uint64_t stre
   }
   std::optional<wire::outgoing_message> encoded;
   try {
-    encoded.emplace(result.head, stream, std::make_shared<wire::payload>(std::move(result.value)));
+    encoded.emplace(head, stream, body);
   } catch (const error& e) {
-    encoded.emplace(worker_detail::refuse(e.kind(), e.what()).head, stream, nullptr);
+    encoded.emplace(worker_detail::refuse(e.kind(), e.what()).head, stream, std::span<const wire::payload_view>());
   }
   wire::outgoing_message& message = *encoded;
   while (!message.done()) {

@@ -49,7 +49,7 @@ wire::exception_kind kind_of(const std::exception& e) noexcept;
 
 /// Runs one call and catches everything.
 call_result run_call(function_finder& functions, const wire::call_head& head,
-                     std::span<const wire::payload_view> arguments, std::stop_token stop);
+                     std::span<const argument_view> arguments, std::stop_token stop);
 
 // ---- implementation
 
@@ -144,7 +144,7 @@ inline std::string unknown(const wire::function_id& id) {
 }  // namespace worker_detail
 
 inline call_result run_call(function_finder& functions, const wire::call_head& head,
-                            std::span<const wire::payload_view> arguments, std::stop_token stop) {
+                            std::span<const argument_view> arguments, std::stop_token stop) {
   using namespace worker_detail;
   try {
     const function_entry* entry = functions.find(head.function);

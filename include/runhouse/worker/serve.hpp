@@ -10,6 +10,7 @@
 #include <runhouse/wire/message_stream.hpp>
 #include <runhouse/wire/outbox.hpp>
 #include <runhouse/worker/end_worker.hpp>
+#include <runhouse/worker/kept_results.hpp>
 #include <runhouse/worker/outcome_writer.hpp>
 #include <runhouse/worker/output_marks.hpp>
 #include <runhouse/worker/run_call.hpp>
@@ -63,6 +64,7 @@ class worker {
   void serve_frame(const wire::frame& in);
   void begin_call(const wire::frame& in);
   void serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream);
+  bool view_arguments(const wire::incoming_message<wire::call_head>& call);
   void serve_describe(std::uint64_t stream);
   bool receive_more();
 
@@ -77,7 +79,9 @@ class worker {
   outcome_writer outcomes_{worker_descriptors::calls};
   wire::frame_buffer in_;
   io::waiting_policy waiting_;
-  std::vector<wire::payload_view> arguments_;
+  std::vector<argument_view> arguments_;
+  std::vector<wire::payload_view> payloads_;
+  kept_results kept_;
   std::vector<std::span<const std::byte>> segments_;
   bool greeted_ = false;
   std::optional<std::uint32_t> last_number_;  // of the calls that came
@@ -265,13 +269,43 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
     if (std::exchange(cancelled_, no_call) == stream) stop_.request_stop();
     stop = stop_.get_token();
   }
-  arguments_.resize(call.head().parameters.size());
-  wire::view_payloads(call.head().parameters, call.body().bytes(), segments_, arguments_);
-  call_result result = run_call(functions_, call.head(), arguments_, std::move(stop));
+  call_result result;
+  if (view_arguments(call)) {
+    result = run_call(functions_, call.head(), arguments_, std::move(stop));
+  } else {
+    result.head.kind = wire::outcome_kind::missing;
+  }
   result.head.output_waiting = marks_.end_of(stream);
-  outcomes_.put(std::move(result), stream, in_.has_next());
+  outcomes_.put(result, stream, in_.has_next());
+  if (call.head().keeps_result && result.head.kind == wire::outcome_kind::value) {
+    kept_.keep(static_cast<std::uint32_t>(stream), std::move(result.value));
+  }
   const lock locked(mutex_);
   running_ = no_call;
+}
+
+/// False if one of them is a result that is not here.
+inline bool worker::view_arguments(const wire::incoming_message<wire::call_head>& call) {
+  const auto& shapes = call.head().parameters;
+  payloads_.resize(shapes.size());
+  wire::view_payloads(shapes, call.body().bytes(), segments_, payloads_);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    if (shapes[i].kind != wire::payload_kind::result_of) continue;
+    const wire::payload_view* kept = kept_.find(static_cast<std::uint32_t>(shapes[i].stream_bytes));
+    if (kept == nullptr) return false;
+    payloads_[i] = *kept;
+  }
+  arguments_.clear();
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    argument_view& argument = arguments_.emplace_back();
+    argument.value = payloads_[i];
+    argument.is_list = shapes[i].kind == wire::payload_kind::list;
+    if (!argument.is_list) continue;
+    const auto count = static_cast<std::size_t>(shapes[i].stream_bytes);
+    argument.elements = std::span(payloads_).subspan(i + 1, count);
+    i += count;
+  }
+  return true;
 }
 
 inline void worker::watch() {

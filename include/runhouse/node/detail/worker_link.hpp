@@ -66,13 +66,18 @@ inline void worker_link::abandon() noexcept {
 
 inline void worker_link::send(call_ptr call) {
   const std::uint32_t number = ++last_number_;
-  std::uint64_t bytes = 0;
-  for (const auto& argument : call->arguments) bytes += argument->size_bytes();
-  if (!messages_.empty() || !wire::append_whole(out_, call->head, number, std::span(call->arguments))) {
-    messages_.emplace_back(call->head, number, call->arguments);
+  payloads_.view(*call);
+  const std::uint64_t bytes = payloads_.size_bytes();
+  const bool follows = call->takes_values() && std::any_of(call->head.parameters.begin(), call->head.parameters.end(), [](const auto& p) {
+                         return p.kind == wire::payload_kind::result_of;
+                       });
+  if (!messages_.empty() || !wire::append_whole(out_, call->head, number, payloads_.all())) {
+    messages_.emplace_back(*call, number, payloads_.all());
   }
-  calls_.push_back({number, std::move(call), bytes, {}});
+  call->sent = {this, number};
+  calls_.push_back({number, std::move(call), bytes, follows, {}});
   bytes_ahead_ += bytes;
+  followers_ += follows ? 1 : 0;
   if (!std::exchange(dirty_, true)) runtime_.flush_later(*this);
 }
 
@@ -80,14 +85,35 @@ inline std::vector<call_ptr> worker_link::take_back() {
   const std::uint32_t started = process_.memory->gate.revoke(last_number_);
   std::vector<call_ptr> back;
   while (!calls_.empty() && wire::start_gate::is_after(calls_.back().number, started)) {
-    bytes_ahead_ -= calls_.back().bytes;
-    back.push_back(std::move(calls_.back().call));
-    calls_.pop_back();
+    back.push_back(take_last());
   }
   std::reverse(back.begin(), back.end());
   // What has not left at all need not leave. The first message may be under way, so it must be ended.
   while (messages_.size() > 1) messages_.pop_back();
   return back;
+}
+
+inline call_ptr worker_link::take_last() {
+  sent_call last = std::move(calls_.back());
+  calls_.pop_back();
+  bytes_ahead_ -= last.bytes;
+  followers_ -= last.follows ? 1 : 0;
+  last.call->sent = {};
+  return std::move(last.call);
+}
+
+inline worker_link::sent_call worker_link::take_front() {
+  sent_call first = std::move(calls_.front());
+  calls_.pop_front();
+  bytes_ahead_ -= first.bytes;
+  followers_ -= first.follows ? 1 : 0;
+  first.call->sent = {};
+  return first;
+}
+
+inline std::size_t worker_link::divisible() const noexcept {
+  if (followers_ == 0) return calls_.size();
+  return static_cast<std::size_t>(std::count_if(calls_.begin(), calls_.end(), [](const sent_call& s) { return s.call->values_have_ended(); }));
 }
 
 inline bool worker_link::has(const call_state& call) const noexcept {
@@ -239,6 +265,7 @@ inline void worker_link::grant_credit(std::uint64_t stream, std::size_t bytes) {
 
 inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t) {
   uncredited_ = 0;
+  if (message.head().kind == wire::outcome_kind::missing && !calls_.front().follows) return false;
   if (message.head().output_waiting) read_output();
   finish_front(std::move(message).take_head(), std::move(message).take_body());
   return true;
@@ -247,9 +274,11 @@ inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>&
 inline void worker_link::finish_front(wire::outcome_head head, wire::buffer body) {
   end_output(printed_, calls_.front().number);
   end_output(printed_on_stderr_, calls_.front().number);
-  sent_call done = std::move(calls_.front());
-  calls_.pop_front();
-  bytes_ahead_ -= done.bytes;
+  sent_call done = take_front();
+  if (head.kind == wire::outcome_kind::missing) {
+    owner_->call_returned(std::move(done.call));
+    return;
+  }
   call_outcome outcome;
   outcome.reached = head.kind == wire::outcome_kind::error ? stage::not_started : stage::ran;
   if (head.kind != wire::outcome_kind::value) outcome.output = std::move(done.last_output);
@@ -308,8 +337,8 @@ inline void worker_link::flush() noexcept {
   while (!lost_ && !ended_ && !write_blocked_) {
     try {
       while (!messages_.empty() && out_.size() - out_sent_ < limits::chunk_bytes) {
-        messages_.front().append_next(out_);
-        if (messages_.front().done()) messages_.pop_front();
+        messages_.front().message.append_next(out_);
+        if (messages_.front().message.done()) messages_.pop_front();
       }
     } catch (const std::exception& e) {
       return lost(std::string("could not be written to: ") + e.what());
@@ -364,8 +393,7 @@ inline void worker_link::exited() noexcept {
   const std::uint32_t started = process_.memory->gate.started();
   std::vector<call_ptr> not_started;
   while (!calls_.empty() && wire::start_gate::is_after(calls_.back().number, started)) {
-    not_started.push_back(std::move(calls_.back().call));
-    calls_.pop_back();
+    not_started.push_back(take_last());
   }
   std::reverse(not_started.begin(), not_started.end());
   fail_running(why);
@@ -393,8 +421,7 @@ inline void worker_link::read_outbox() noexcept {
 
 inline void worker_link::fail_running(const std::string& why) {
   while (!calls_.empty()) {
-    sent_call running = std::move(calls_.front());
-    calls_.pop_front();
+    sent_call running = take_front();
     call_outcome outcome;
     outcome.head.kind = wire::outcome_kind::error;
     const bool cancelled = running.call->cancel_requested();
