@@ -9,8 +9,8 @@ import sys
 # A header includes only layers with a lower number, and its own folder. This is the one place that says so.
 LEVELS = {
     "core": 0,
-    "os": 1, "wire": 1,
-    "io": 2,
+    "os": 1,
+    "wire": 2, "io": 2,
     "async": 3,
     "function": 4, "needs": 4, "ssh": 4,
     "rpc": 5,

@@ -28,6 +28,11 @@ inline constexpr std::size_t outcome_text_bytes = 64 * 1024;
 inline constexpr std::size_t ping_bytes = 64;
 /// A contiguous raw array of at least this size travels outside the archive's stream, aligned.
 inline constexpr std::size_t segment_bytes = 1024;
+/// A value of at least this size is kept, and passed between the processes of one machine, as a memory file.
+inline constexpr std::size_t memory_file_bytes = 1024 * 1024;
+/// How many of those a process has at a time; what is more is passed through sockets. Each takes one of the process's
+/// descriptors, often 1024, of which the user wants some.
+inline constexpr std::size_t memory_files = 256;
 /// Nesting of a serialized value: deep enough for real data, shallow enough for an 8 MiB stack under a sanitizer.
 inline constexpr std::size_t archive_depth = 200;
 

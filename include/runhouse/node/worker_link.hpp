@@ -93,10 +93,17 @@ class worker_link final : public poller, public flushable, public std::enable_sh
 
   /// A call that is not sent in one piece, and what its bytes live in, whatever becomes of the call.
   struct queued_message {
-    queued_message(const call_state& call, std::uint32_t number, std::span<const wire::payload_view> payloads)
-        : message(call.head, number, payloads), arguments(call.arguments) {}
+    queued_message(const call_state& call, std::uint32_t number, const argument_payloads& payloads)
+        : message(call.head, number, payloads.all()), files(payloads.files()), arguments(call.arguments) {}
     wire::outgoing_message message;
+    std::vector<std::shared_ptr<const wire::payload_file>> files;
     call_arguments arguments;
+  };
+
+  /// A file whose descriptor is sent with the byte at `at` of out_.
+  struct outgoing_file {
+    std::size_t at;
+    std::shared_ptr<const wire::payload_file> file;
   };
 
   /// One of the worker's pipes, and the call whose text is read from it next.
@@ -110,8 +117,11 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool read_calls() noexcept;
   bool serve_frame(const wire::frame& in);
   bool end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t number);
+  void add_files(const std::vector<std::shared_ptr<const wire::payload_file>>& files, std::size_t begin);
+  os::transferred send_some() noexcept;
+  bool take_file(wire::payload_shape& shape, call_outcome& outcome);
   sent_call take_front();
-  void finish_front(wire::outcome_head head, wire::buffer body);
+  void finish_front(call_outcome outcome);
   call_ptr take_last();
   void grant_credit(std::uint64_t stream, std::size_t bytes);
   void read_output() noexcept;
@@ -144,6 +154,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   std::uint64_t uncredited_ = 0;
   std::vector<std::byte> out_;
   std::size_t out_sent_ = 0;
+  std::deque<outgoing_file> out_files_;
+  os::received_fds in_files_;
   std::deque<queued_message> messages_;
   argument_payloads payloads_;
   std::deque<sent_call> calls_;

@@ -80,6 +80,7 @@ class call_state final : public pending {
   const call_outcome* failure() const noexcept override {
     return failure_.get();
   }
+  std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return file_; }
   inline wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override;
 
  private:
@@ -123,6 +124,7 @@ class call_state final : public pending {
   std::unique_ptr<awaited_values> awaited_;  // on the strand: only while it waits for them
   wire::payload_shape result_;
   wire::buffer body_;
+  std::shared_ptr<const wire::payload_file> file_;
   std::unique_ptr<const call_outcome> failure_;
   begin_work begin_;
   cancel_work cancel_;
@@ -212,6 +214,7 @@ inline void call_state::cancel() noexcept {
 
 inline wire::payload_view call_state::result(std::size_t, std::vector<std::span<const std::byte>>& segments) {
   if (failure_) throw_outcome(*failure_, function_name, session_->host(), id);
+  if (file_) return wire::view(*file_, segments);
   wire::payload_view value;
   wire::view_payloads({&result_, 1}, body_.bytes(), segments, {&value, 1});
   return value;
@@ -222,6 +225,7 @@ inline void call_state::finish(call_outcome&& outcome) noexcept {
   if (outcome.head.kind == wire::outcome_kind::value) {
     result_ = std::move(outcome.head.result);
     body_ = std::move(outcome.body);
+    file_ = std::move(outcome.file);
   } else {
     failure_ = std::make_unique<const call_outcome>(std::move(outcome));
   }

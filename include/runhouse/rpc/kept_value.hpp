@@ -37,6 +37,7 @@ class kept_result final : public pending, end_waiter {
   void cancel() noexcept override { from_->cancel(); }
   const call_outcome* failure() const noexcept override { return from_->failure(); }
   const call_state* maker() const noexcept override { return from_.get(); }
+  std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return from_->in_file(); }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     return from_->result(0, segments);
   }
@@ -64,6 +65,7 @@ class put_value final : public pending {
  public:
   explicit put_value(wire::shared_payload value) noexcept : value_(std::move(value)) { end(); }
   void cancel() noexcept override {}
+  std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return value_->file; }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     return wire::view(*value_, segments);
   }

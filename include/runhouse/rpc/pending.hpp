@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -79,6 +80,8 @@ class pending {
   /// What call `index` of those it is made of gave, until the end of this object; or throws what it failed with.
   /// `segments` holds what the view refers to. Precondition: has_ended().
   virtual wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) = 0;
+  /// Where the result of the only call is, if that is a file; else null. Precondition: it has given a value.
+  virtual std::shared_ptr<const wire::payload_file> in_file() const noexcept { return nullptr; }
   /// What it failed with; null if it gave a value. Precondition: has_ended().
   virtual const call_outcome* failure() const noexcept { return nullptr; }
   /// The call whose result it is; null if it is none's.

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -21,6 +22,7 @@ namespace rh::detail {
 struct call_outcome {
   wire::outcome_head head;
   wire::buffer body;
+  std::shared_ptr<const wire::payload_file> file;  ///< of a value that is not in the body
   stage reached = stage::not_started;
   std::string output;   ///< last lines that it printed, where it failed
   std::string because;  ///< "argument 2, the result of render, failed", where that is why it did not start

@@ -25,6 +25,11 @@ namespace rh::wire {
 inline constexpr std::uint16_t protocol_major = 1;
 inline constexpr std::uint16_t protocol_minor = 0;
 
+/// Bits of hello's features.
+struct feature {
+  static constexpr std::uint32_t files = 1;  ///< the sender takes payloads of kind in_file
+};
+
 /// Which function a call means: an offset in an object of the same program, or a name.
 struct function_id {
   static constexpr std::uint32_t by_name = 0xffffffff;
@@ -40,6 +45,7 @@ enum class payload_kind : std::uint32_t {
   in_body = 0,    ///< its bytes are in the body
   list = 1,       ///< the next payloads are the elements of one that is a list
   result_of = 2,  ///< it is what an earlier call gave, which the worker has kept
+  in_file = 3,    ///< its bytes are in a memory file, whose descriptor comes with the frame
 };
 
 /// One payload, as it stands in a head.
@@ -169,7 +175,9 @@ inline payload_shape shape_of(const payload_view& p) {
   for (const auto& segment : p.segments) shape.segment_bytes.push_back(segment.size());
   return shape;
 }
+inline payload_shape shape_of(const payload_file& p) { return {p.stream_bytes, p.segment_bytes, payload_kind::in_file}; }
 inline payload_shape shape_of(const payload& p) {
+  if (p.file) return shape_of(*p.file);
   payload_shape shape;
   shape.stream_bytes = p.stream.size();
   shape.segment_bytes.reserve(p.segments.size());
@@ -202,7 +210,7 @@ inline bool decode(payload_shape& shape, byte_reader& in, std::uint64_t& budget)
   const auto segments = in.get<std::uint32_t>();
   if (shape.kind == payload_kind::list) return in.ok() && segments == 0 && shape.stream_bytes <= in.left() / 16;
   if (shape.kind == payload_kind::result_of) return in.ok() && segments == 0 && shape.stream_bytes <= 0xffffffff;
-  if (!in.ok() || shape.kind != payload_kind::in_body || segments > limits::segments || segments > in.left() / 8) return false;
+  if (!in.ok() || (shape.kind != payload_kind::in_body && shape.kind != payload_kind::in_file) || segments > limits::segments || segments > in.left() / 8) return false;
   if (!spend(shape.stream_bytes)) return false;
   shape.segment_bytes.resize(segments);
   for (std::uint64_t& size : shape.segment_bytes) {
@@ -398,7 +406,9 @@ inline result<outcome_head> decode_outcome(byte_reader& in) {
   head.kind = static_cast<outcome_kind>(kind);
   if (head.kind == outcome_kind::value) {
     std::uint64_t budget = limits::body_bytes;
-    if (!detail::decode(head.result, in, budget) || head.result.kind != payload_kind::in_body) return errc::protocol_error;
+    if (!detail::decode(head.result, in, budget) || head.result.kind == payload_kind::list || head.result.kind == payload_kind::result_of) {
+      return errc::protocol_error;
+    }
   } else if (head.kind != outcome_kind::missing) {
     head.type_name = in.text();
     head.what = in.text();

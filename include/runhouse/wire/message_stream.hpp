@@ -31,6 +31,7 @@ class outgoing_message {
   /// Appends the next frame, with at most `room` bytes of the body, and returns how many it took.
   /// Precondition: !done().
   std::size_t append_next(std::vector<std::byte>& out, std::size_t room = limits::chunk_bytes);
+  bool begun() const noexcept { return begun_; }
   bool done() const noexcept { return begun_ && left_ == 0; }
   std::uint64_t body_left() const noexcept { return left_; }
 
@@ -73,6 +74,9 @@ class incoming_message {
   buffer body_;
   std::size_t filled_ = 0;
 };
+
+/// A body of one payload.
+inline buffer body_of(const payload_view& p);
 
 /// The payloads of a body, where they are: views[i] is of shapes[i], and empty where that is not in the body. `segments`
 /// holds what the views refer to.
@@ -201,6 +205,18 @@ result<bool> incoming_message<Head>::add(const frame_header& header, std::span<c
   const bool more = (header.flags & flag_more) != 0;
   if (more == (filled_ == body_.size())) return errc::protocol_error;
   return !more;
+}
+
+inline buffer body_of(const payload_view& p) {
+  const payload_shape shape = shape_of(p);
+  buffer body(static_cast<std::size_t>(body_bytes({&shape, 1})));
+  body_layout layout;
+  const auto place = [&](std::span<const std::byte> part, std::uint64_t at) {
+    if (!part.empty()) std::memcpy(body.data() + at, part.data(), part.size());
+  };
+  place(p.stream, layout.place_stream(p.stream.size()));
+  for (const auto& segment : p.segments) place(segment, layout.place_segment(segment.size()));
+  return body;
 }
 
 inline void view_payloads(std::span<const payload_shape> shapes, std::span<const std::byte> body,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <runhouse/core/config.hpp>
+#include <runhouse/os/memory_file.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -54,16 +55,31 @@ class buffer {
   std::size_t size_ = 0;
 };
 
-/// One encoded value, owned: the archive's stream, and the raw arrays that stand outside it.
+/// One encoded value in a memory file: the segments, each at the next multiple of 64, then the stream at one of 16.
+struct payload_file {
+  std::shared_ptr<const os::memory_file> file;
+  std::uint64_t stream_bytes = 0;
+  std::vector<std::uint64_t> segment_bytes;
+
+  /// How long the file must be.
+  std::uint64_t size_bytes() const noexcept {
+    std::uint64_t at = 0;
+    for (const std::uint64_t size : segment_bytes) at = (at + 63) / 64 * 64 + size;
+    return (at + 15) / 16 * 16 + stream_bytes;
+  }
+};
+
+/// One encoded value, owned: the archive's stream, and the raw arrays that stand outside it; or a large one in a file.
 struct payload {
   std::vector<std::byte> stream;
   std::vector<buffer> segments;
+  std::shared_ptr<const payload_file> file;  ///< if not null, the others are empty
 
   /// Bytes of stream and segments together, without the padding between them.
   std::uint64_t size_bytes() const noexcept {
     std::uint64_t sum = stream.size();
     for (const buffer& segment : segments) sum += segment.size();
-    return sum;
+    return file ? file->size_bytes() : sum;
   }
 };
 
@@ -76,8 +92,23 @@ struct payload_view {
   std::span<const std::span<const std::byte>> segments;
 };
 
-/// A payload as a view: `segments` is filled to hold the spans, and must outlive the view, as must `p`.
+/// A payload in a file as a view: `segments` is filled to hold the spans, and must outlive the view, as must the file.
+/// Precondition: the file is as long as it must be. Errors: std::bad_alloc.
+inline payload_view view(const payload_file& p, std::vector<std::span<const std::byte>>& segments) {
+  const std::span<const std::byte> bytes = p.file->bytes();
+  segments.clear();
+  std::size_t at = 0;
+  for (const std::uint64_t size : p.segment_bytes) {
+    at = (at + 63) / 64 * 64;
+    segments.push_back(bytes.subspan(at, static_cast<std::size_t>(size)));
+    at += static_cast<std::size_t>(size);
+  }
+  return {bytes.subspan((at + 15) / 16 * 16, static_cast<std::size_t>(p.stream_bytes)), segments};
+}
+
+/// A payload as a view, in the same way.
 inline payload_view view(const payload& p, std::vector<std::span<const std::byte>>& segments) {
+  if (p.file) return view(*p.file, segments);
   segments.clear();
   for (const buffer& segment : p.segments) segments.push_back(segment.bytes());
   return {p.stream, segments};

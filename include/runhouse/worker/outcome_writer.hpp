@@ -34,6 +34,8 @@ inline constexpr std::uint64_t no_call = ~std::uint64_t{0};
 class outcome_writer {
  public:
   explicit outcome_writer(int socket) noexcept : socket_(socket) {}
+  /// Whether the node takes results in memory files.
+  void set_takes_files(bool takes) noexcept { takes_files_ = takes; }
   void use(os::shared_memory<wire::outbox> box) noexcept { box_ = std::move(box); }
 
   /// Sends the outcome of call `stream`, or gathers it if another call is `at_hand`.
@@ -55,11 +57,13 @@ class outcome_writer {
 
   bool gather(bool at_hand);
   bool send_gathered() noexcept;
+  void send_with_file(const call_result& result, std::uint64_t stream);
   void send_in_parts(const wire::outcome_head& head, std::uint64_t stream, std::span<const wire::payload_view> body);
   void send_all(std::span<const std::byte> bytes);
   void wait_writable() noexcept;
 
   const int socket_;
+  bool takes_files_ = false;
   os::timer_fd timer_;
   std::vector<std::byte> out_;
   std::vector<std::span<const std::byte>> segments_;
@@ -78,8 +82,14 @@ class outcome_writer {
 // ---- implementation
 
 inline void outcome_writer::put(const call_result& result, std::uint64_t stream, bool at_hand) {
+  if (result.value.file && takes_files_) return send_with_file(result, stream);
   out_.clear();
   const wire::payload_view value = wire::view(result.value, segments_);
+  if (result.value.file) {
+    wire::outcome_head head = result.head;
+    head.result = wire::shape_of(value);
+    return send_in_parts(head, stream, {&value, 1});
+  }
   const std::span<const wire::payload_view> body(&value, result.head.kind == wire::outcome_kind::value ? 1 : 0);
   if (!wire::append_whole(out_, result.head, stream, body)) return send_in_parts(result.head, stream, body);
   if (!box_) return send_all(out_);
@@ -132,6 +142,19 @@ inline void outcome_writer::expired() noexcept {
   timer_.clear();
   timer_started_ = false;
   if (!send_gathered() && !std::exchange(timer_started_, true)) timer_.start(limits::flush_delay);
+}
+
+inline void outcome_writer::send_with_file(const call_result& result, std::uint64_t stream) {
+  flush();
+  out_.clear();
+  wire::outgoing_message(result.head, stream, {}).append_next(out_);
+  const int fd = result.value.file->file->descriptor();
+  for (;;) {
+    const auto sent = os::send(socket_, out_, std::span(&fd, 1));
+    if (sent.how == os::transfer::closed) end_worker();
+    if (sent.how == os::transfer::some) return send_all(std::span(out_).subspan(sent.bytes));
+    wait_writable();
+  }
 }
 
 inline void outcome_writer::send_in_parts(const wire::outcome_head& head, std::uint64_t stream,

@@ -63,8 +63,9 @@ class worker {
   void say_hello();
   void serve_frame(const wire::frame& in);
   void begin_call(const wire::frame& in);
+  bool take_files(const wire::call_head& head);
   void serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream);
-  bool view_arguments(const wire::incoming_message<wire::call_head>& call);
+  bool view_arguments(const wire::incoming_message<wire::call_head>& call, std::span<const wire::payload_file> files);
   void serve_describe(std::uint64_t stream);
   bool receive_more();
 
@@ -83,6 +84,9 @@ class worker {
   std::vector<wire::payload_view> payloads_;
   kept_results kept_;
   std::vector<std::span<const std::byte>> segments_;
+  os::received_fds fds_;
+  std::vector<wire::payload_file> files_;  // of the arguments of one call
+  std::vector<std::vector<std::span<const std::byte>>> file_segments_;
   bool greeted_ = false;
   std::optional<std::uint32_t> last_number_;  // of the calls that came
   std::optional<std::pair<std::uint64_t, wire::incoming_message<wire::call_head>>> partial_;
@@ -165,6 +169,7 @@ inline void worker::run() {
 
 inline void worker::say_hello() {
   wire::hello h;
+  h.features = wire::feature::files;
   h.pid = static_cast<std::uint32_t>(::getpid());
   h.program = program_files();
   h.host = os::host_name();
@@ -175,15 +180,18 @@ inline bool worker::receive_more() {
   const auto room = in_.room();
   os::transferred got{os::transfer::would_block, 0};
   io::spin_until(waiting_, [&] {
-    got = os::receive(worker_descriptors::calls, room, os::blocking::no);
+    got = os::receive(worker_descriptors::calls, room, fds_);
     return got.how != os::transfer::would_block;
   });
   while (got.how == os::transfer::would_block) {
     pollfd readable{worker_descriptors::calls, POLLIN, 0};
     ::poll(&readable, 1, -1);
-    got = os::receive(worker_descriptors::calls, room, os::blocking::no);
+    got = os::receive(worker_descriptors::calls, room, fds_);
   }
   if (got.how == os::transfer::closed) return false;
+  if (got.how == os::transfer::no_fds || fds_.size() > 2 * limits::memory_files) {
+    refuse(worker_descriptors::calls, errc::protocol_error, "a worker has no room for so many descriptors; allow more, by ulimit -n");
+  }
   in_.received(got.bytes);
   return true;
 }
@@ -201,6 +209,7 @@ inline void worker::serve_frame(const wire::frame& in) {
         refuse(socket, h.code(), "this worker speaks version " + std::to_string(wire::protocol_major) + " of the protocol, " +
                                      "with frames of at least " + std::to_string(limits::frame_bytes) + " bytes");
       }
+      outcomes_.set_takes_files((h->features & wire::feature::files) != 0);
       return;
     }
     case wire::frame_type::call: return begin_call(in);
@@ -237,6 +246,7 @@ inline void worker::begin_call(const wire::frame& in) {
     wire::incoming_message<wire::call_head> call;
     const auto whole = call.begin(in.header, in.payload);
     if (!whole) refuse(socket, whole.code(), "the head of a call cannot be read, or its body is not of the announced length");
+    if (!take_files(call.head())) refuse(socket, errc::protocol_error, "a value that is in no sealed memory file, or in too short a one");
     if (*whole) {
       serve_call(call, in.header.stream);
     } else {
@@ -245,6 +255,23 @@ inline void worker::begin_call(const wire::frame& in) {
   } catch (const std::bad_alloc&) {
     refuse(socket, errc::payload_too_large, "there is no memory for the arguments of a call");
   }
+}
+
+/// The files that came with a call.
+inline bool worker::take_files(const wire::call_head& head) {
+  files_.clear();
+  for (const wire::payload_shape& shape : head.parameters) {
+    if (shape.kind != wire::payload_kind::in_file) continue;
+    if (fds_.empty()) return false;
+    wire::payload_file& file = files_.emplace_back();
+    file.file = os::memory_file::adopt(std::move(fds_.front()));
+    fds_.pop_front();
+    file.stream_bytes = shape.stream_bytes;
+    file.segment_bytes = shape.segment_bytes;
+    if (!file.file || file.file->size_bytes() < file.size_bytes()) return false;
+  }
+  if (file_segments_.size() < files_.size()) file_segments_.resize(files_.size());
+  return true;
 }
 
 /// In as many frames as it takes: a program may have more functions than fit into one.
@@ -260,6 +287,7 @@ inline void worker::serve_describe(std::uint64_t stream) {
 }
 
 inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream) {
+  const auto files = std::exchange(files_, {});  // they are closed when the call has ended
   if (!gate_->claim(static_cast<std::uint32_t>(stream))) return;  // taken back: no answer is expected
   std::stop_token stop;
   {
@@ -270,10 +298,14 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
     stop = stop_.get_token();
   }
   call_result result;
-  if (view_arguments(call)) {
-    result = run_call(functions_, call.head(), arguments_, std::move(stop));
-  } else {
-    result.head.kind = wire::outcome_kind::missing;
+  try {
+    if (view_arguments(call, files)) {
+      result = run_call(functions_, call.head(), arguments_, std::move(stop));
+    } else {
+      result.head.kind = wire::outcome_kind::missing;
+    }
+  } catch (const std::bad_alloc&) {
+    result = worker_detail::refuse(errc::payload_too_large, "the worker has no memory to see its arguments");
   }
   result.head.output_waiting = marks_.end_of(stream);
   outcomes_.put(result, stream, in_.has_next());
@@ -285,11 +317,15 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
 }
 
 /// False if one of them is a result that is not here.
-inline bool worker::view_arguments(const wire::incoming_message<wire::call_head>& call) {
+inline bool worker::view_arguments(const wire::incoming_message<wire::call_head>& call, std::span<const wire::payload_file> files) {
   const auto& shapes = call.head().parameters;
   payloads_.resize(shapes.size());
   wire::view_payloads(shapes, call.body().bytes(), segments_, payloads_);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
+    if (shapes[i].kind == wire::payload_kind::in_file) {
+      payloads_[i] = wire::view(files.front(), file_segments_[files.size() - 1]);
+      files = files.subspan(1);
+    }
     if (shapes[i].kind != wire::payload_kind::result_of) continue;
     const wire::payload_view* kept = kept_.find(static_cast<std::uint32_t>(shapes[i].stream_bytes));
     if (kept == nullptr) return false;

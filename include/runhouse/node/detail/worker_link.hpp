@@ -31,6 +31,7 @@ inline void worker_link::start() {
     if (!error && !self->ready_) self->lost("did not say hello within 30 s");
   });
   wire::hello h;
+  h.features = wire::feature::files;
   h.pid = static_cast<std::uint32_t>(::getpid());
   h.program = program_files();
   h.host = os::host_name();
@@ -67,18 +68,27 @@ inline void worker_link::abandon() noexcept {
 inline void worker_link::send(call_ptr call) {
   const std::uint32_t number = ++last_number_;
   payloads_.view(*call);
-  const std::uint64_t bytes = payloads_.size_bytes();
+  // A descriptor counts as if it was a good part of what is sent ahead: the worker has few.
+  const std::uint64_t bytes = payloads_.size_bytes() + payloads_.files().size() * (limits::chunk_bytes / 4);
   const bool follows = call->takes_values() && std::any_of(call->head.parameters.begin(), call->head.parameters.end(), [](const auto& p) {
                          return p.kind == wire::payload_kind::result_of;
                        });
+  const std::size_t begin = out_.size();
   if (!messages_.empty() || !wire::append_whole(out_, call->head, number, payloads_.all())) {
-    messages_.emplace_back(*call, number, payloads_.all());
+    messages_.emplace_back(*call, number, payloads_);
+  } else {
+    add_files(payloads_.files(), begin);
   }
   call->sent = {this, number};
   calls_.push_back({number, std::move(call), bytes, follows, {}});
   bytes_ahead_ += bytes;
   followers_ += follows ? 1 : 0;
   if (!std::exchange(dirty_, true)) runtime_.flush_later(*this);
+}
+
+/// Those of the frame that begins at `begin`. One send takes only so many, and carries a byte at least.
+inline void worker_link::add_files(const std::vector<std::shared_ptr<const wire::payload_file>>& files, std::size_t begin) {
+  for (std::size_t i = 0; i < files.size(); ++i) out_files_.push_back({begin + i / os::fds_per_send, files[i]});
 }
 
 inline std::vector<call_ptr> worker_link::take_back() {
@@ -185,10 +195,14 @@ inline bool worker_link::read_calls() noexcept {
   try {
     while (!lost_ && !ended_) {
       const auto room = in_.room();
-      const auto got = os::receive(process_.calls.get(), room, os::blocking::no);
+      const auto got = os::receive(process_.calls.get(), room, in_files_);
       if (got.how == os::transfer::would_block) return any;
       if (got.how == os::transfer::closed) {
         closed();
+        return true;
+      }
+      if (got.how == os::transfer::no_fds || in_files_.size() > limits::memory_files) {
+        lost("sent a value for which this process has no descriptor left; allow it more, by ulimit -n");
         return true;
       }
       any = true;
@@ -267,11 +281,37 @@ inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>&
   uncredited_ = 0;
   if (message.head().kind == wire::outcome_kind::missing && !calls_.front().follows) return false;
   if (message.head().output_waiting) read_output();
-  finish_front(std::move(message).take_head(), std::move(message).take_body());
+  call_outcome outcome;
+  outcome.head = std::move(message).take_head();
+  outcome.body = std::move(message).take_body();
+  const bool has_file = outcome.head.kind == wire::outcome_kind::value && outcome.head.result.kind == wire::payload_kind::in_file;
+  if (has_file && !take_file(outcome.head.result, outcome)) return false;
+  finish_front(std::move(outcome));
   return true;
 }
 
-inline void worker_link::finish_front(wire::outcome_head head, wire::buffer body) {
+/// The file that came with an outcome; false if there is none, or not such a one.
+inline bool worker_link::take_file(wire::payload_shape& shape, call_outcome& outcome) {
+  if (in_files_.empty()) return false;
+  wire::payload_file filed;
+  filed.file = os::memory_file::adopt(std::move(in_files_.front()));
+  in_files_.pop_front();
+  filed.stream_bytes = shape.stream_bytes;
+  filed.segment_bytes = shape.segment_bytes;
+  if (!filed.file || filed.file->size_bytes() < filed.size_bytes()) return false;
+  if (os::memory_file::count() <= limits::memory_files) {
+    outcome.file = std::make_shared<const wire::payload_file>(std::move(filed));
+    return true;
+  }
+  // There are too many: this one's bytes are taken out of it.
+  std::vector<std::span<const std::byte>> segments;
+  outcome.body = wire::body_of(wire::view(filed, segments));
+  shape.kind = wire::payload_kind::in_body;
+  return true;
+}
+
+inline void worker_link::finish_front(call_outcome outcome) {
+  wire::outcome_head& head = outcome.head;
   end_output(printed_, calls_.front().number);
   end_output(printed_on_stderr_, calls_.front().number);
   sent_call done = take_front();
@@ -279,11 +319,8 @@ inline void worker_link::finish_front(wire::outcome_head head, wire::buffer body
     owner_->call_returned(std::move(done.call));
     return;
   }
-  call_outcome outcome;
   outcome.reached = head.kind == wire::outcome_kind::error ? stage::not_started : stage::ran;
   if (head.kind != wire::outcome_kind::value) outcome.output = std::move(done.last_output);
-  outcome.head = std::move(head);
-  outcome.body = std::move(body);
   done.call->finish(std::move(outcome));
   owner_->worker_changed(*this);
 }
@@ -337,6 +374,7 @@ inline void worker_link::flush() noexcept {
   while (!lost_ && !ended_ && !write_blocked_) {
     try {
       while (!messages_.empty() && out_.size() - out_sent_ < limits::chunk_bytes) {
+        if (!messages_.front().message.begun()) add_files(messages_.front().files, out_.size());
         messages_.front().message.append_next(out_);
         if (messages_.front().message.done()) messages_.pop_front();
       }
@@ -348,16 +386,34 @@ inline void worker_link::flush() noexcept {
       out_sent_ = 0;
       return;
     }
-    const auto sent = os::send(process_.calls.get(), std::span(out_).subspan(out_sent_), os::blocking::no);
+    const auto sent = send_some();
     ++writes_;
     if (sent.how == os::transfer::would_block) return watch_writable();
     if (sent.how == os::transfer::closed) return closed();
     out_sent_ += sent.bytes;
     if (out_sent_ > 4 * limits::chunk_bytes) {
       out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(out_sent_));
+      for (outgoing_file& f : out_files_) f.at -= out_sent_;
       out_sent_ = 0;
     }
   }
+}
+
+/// The next bytes of out_, up to one that descriptors go with; or that one, and those after it.
+inline os::transferred worker_link::send_some() noexcept {
+  const auto rest = [&](std::size_t end) { return std::span(out_).subspan(out_sent_, end - out_sent_); };
+  if (out_files_.empty()) return os::send(process_.calls.get(), rest(out_.size()), os::blocking::no);
+  if (out_files_.front().at > out_sent_) return os::send(process_.calls.get(), rest(out_files_.front().at), os::blocking::no);
+  std::array<int, os::fds_per_send> fds;
+  std::size_t count = 0;
+  while (count < out_files_.size() && out_files_[count].at == out_sent_) {
+    fds[count] = out_files_[count].file->file->descriptor();
+    ++count;
+  }
+  const std::size_t end = count < out_files_.size() ? out_files_[count].at : out_.size();
+  const auto sent = os::send(process_.calls.get(), rest(end), std::span<const int>(fds.data(), count));
+  if (sent.how == os::transfer::some) out_files_.erase(out_files_.begin(), out_files_.begin() + static_cast<std::ptrdiff_t>(count));
+  return sent;
 }
 
 inline void worker_link::watch_writable() {
