@@ -39,7 +39,7 @@ class cluster {
   auto put(const T& value) const;
 
   /// What this program has there now: for tests, and for who looks for a leak.
-  rh::usage usage() const noexcept { return session_->counts().now(); }
+  rh::usage usage() const noexcept { return session_->usage_now(); }
 
   const std::shared_ptr<detail::session>& session() const noexcept { return session_; }
 

@@ -36,17 +36,35 @@ class local_backend final : public backend {
   }
 
   std::shared_ptr<session> local(unsigned workers) override {
-    if (workers != 0) return std::make_shared<local_session>(workers, &print_output);
+    if (workers != 0) return make(workers);
     const std::lock_guard lock(mutex_);
     auto shared = shared_.lock();
     if (!shared) {
-      shared = std::make_shared<local_session>(default_workers(), &print_output);
+      shared = make(default_workers());
       shared_ = shared;
     }
     return shared;
   }
 
  private:
+  static std::shared_ptr<local_session> make(unsigned workers) {
+    return std::make_shared<local_session>(workers, &print_output, limits::worker_idle, store_bytes());
+  }
+  /// RUNHOUSE_STORE_BYTES: a number, or one with K, M, G or T behind it for powers of 1024. Else half of the memory.
+  static std::uint64_t store_bytes() {
+    const char* text = std::getenv("RUNHOUSE_STORE_BYTES");
+    if (text == nullptr || *text == '\0') return os::usable_memory() / 2;
+    std::uint64_t bytes = 0;
+    const auto end = text + std::strlen(text);
+    auto [stop, error] = std::from_chars(text, end, bytes);
+    const std::size_t unit = stop + 1 == end ? std::string_view("KMGT").find(*stop) : std::string_view::npos;
+    if (unit != std::string_view::npos) ++stop;
+    const unsigned shift = unit == std::string_view::npos ? 0 : 10 * (static_cast<unsigned>(unit) + 1);
+    if (error != std::errc() || stop != end || bytes == 0 || bytes > (std::uint64_t{1} << 62 >> shift)) {
+      fail(errc::store_full, "RUNHOUSE_STORE_BYTES is '" + std::string(text) + "'; it must be a number of bytes, such as 4G");
+    }
+    return bytes << shift;
+  }
   static unsigned default_workers() {
     const char* text = std::getenv("RUNHOUSE_WORKERS");
     if (text == nullptr || *text == '\0') return os::usable_cpus();

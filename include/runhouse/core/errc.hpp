@@ -38,6 +38,7 @@ enum class errc {
   connection_lost,      ///< the peer went away
   // values that stay where they were made
   ref_elsewhere,        ///< an argument is a ref to a value on another cluster
+  store_full,           ///< there is no room for one more value there
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -96,6 +97,7 @@ inline const char* name_of(errc e) noexcept {
     case errc::node_incompatible: return "node_incompatible";
     case errc::connection_lost: return "connection_lost";
     case errc::ref_elsewhere: return "ref_elsewhere";
+    case errc::store_full: return "store_full";
   }
   return "unknown";
 }
@@ -106,7 +108,8 @@ inline remedy remedy_of(errc e) noexcept {
   switch (e) {
     case errc::timed_out:
     case errc::worker_died:
-    case errc::worker_not_started: return remedy::retry_later;
+    case errc::worker_not_started:
+    case errc::store_full: return remedy::retry_later;
     case errc::connection_lost: return remedy::reconnect;
     case errc::unknown_function:
     case errc::signature_mismatch:

@@ -39,6 +39,10 @@ class local_engine final : public worker_link::owner, public flushable {
 
   void submit(call_ptr call) noexcept;
   void cancel(call_state& call) noexcept;
+  /// There may be room in the store for results that wait for it.
+  void room_came() noexcept {
+    for (const auto& w : std::vector(workers_)) w->retry_waiting();
+  }
   /// Writes to the workers that there are now.
   std::uint64_t writes() const noexcept {
     std::uint64_t sum = 0;

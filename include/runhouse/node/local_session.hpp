@@ -16,8 +16,9 @@ namespace rh::detail {
 /// A node inside the program itself: calls are handed over in memory, and all ends with the program.
 class local_session final : public call_maker {
  public:
-  local_session(unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle = limits::worker_idle)
-      : runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink), idle)) {}
+  local_session(unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle = limits::worker_idle,
+                std::uint64_t store_bytes = os::usable_memory() / 2)
+      : call_maker(store_bytes), runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink), idle)) {}
   local_session(const local_session&) = delete;
   local_session& operator=(const local_session&) = delete;
   /// Its engine ends on the strand, to which it belongs.
@@ -29,6 +30,7 @@ class local_session final : public call_maker {
   const std::string& host() const noexcept override { return host_; }
   /// Writes to workers so far, for those who count them. On the strand, or while no call is under way.
   std::uint64_t writes() const noexcept { return engine_->engine.writes(); }
+  void room_came() noexcept override { runtime_.defer(engine_->retry); }
   unsigned workers() const noexcept override { return engine_->engine.resources().workers; }
 
  private:
@@ -37,7 +39,13 @@ class local_session final : public call_maker {
     engine_on_strand(runtime& r, unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle)
         : engine(r, workers, std::move(sink), idle) {}
     void run() noexcept override { delete this; }
+    struct retry_work final : strand_work {
+      explicit retry_work(local_engine& e) noexcept : engine(e) {}
+      void run() noexcept override { engine.room_came(); }
+      local_engine& engine;
+    };
     local_engine engine;
+    retry_work retry{engine};
   };
   runtime& runtime_;
   std::unique_ptr<engine_on_strand> engine_;

@@ -61,7 +61,7 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool was_idle() noexcept { return std::exchange(seen_number_, last_number_) == last_number_ && is_ready() && calls_.empty(); }
   /// Whether one more call should be sent ahead to it.
   bool has_room() const noexcept {
-    return calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
+    return !waiting_ && calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
   }
   /// The same for a call that takes the result of one that it has, and so cannot run elsewhere.
   bool has_room_to_follow() const noexcept { return calls_.size() < limits::following_calls && bytes_ahead_ < limits::chunk_bytes; }
@@ -76,6 +76,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   std::vector<call_ptr> take_back();
   /// Ends one of its calls that has begun: asks, then SIGTERM, then SIGKILL.
   void cancel_running(call_state& call);
+  /// Tries again to store a result for which there was no room.
+  void retry_waiting() noexcept;
   bool has_begun(const call_state& call) const noexcept;
   bool has(const call_state& call) const noexcept;
 
@@ -122,6 +124,11 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool take_file(wire::payload_shape& shape, call_outcome& outcome);
   sent_call take_front();
   void finish_front(call_outcome outcome);
+  bool store(call_outcome& outcome);
+  call_outcome store_full(std::uint64_t bytes);
+  void finish_stored(call_outcome outcome);
+  void end_waiting(call_outcome outcome);
+  bool serve_frames();
   call_ptr take_last();
   void grant_credit(std::uint64_t stream, std::size_t bytes);
   void read_output() noexcept;
@@ -148,10 +155,13 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   asio::posix::stream_descriptor exit_events_;
   asio::steady_timer deadline_;
   asio::steady_timer kill_timer_;
+  asio::steady_timer store_timer_;
+  bool watching_calls_ = false;
 
   wire::frame_buffer in_;
   std::optional<std::pair<std::uint32_t, wire::incoming_message<wire::outcome_head>>> partial_;
   std::uint64_t uncredited_ = 0;
+  std::optional<call_outcome> waiting_;  // for room in the store: until then nothing more is read
   std::vector<std::byte> out_;
   std::size_t out_sent_ = 0;
   std::deque<outgoing_file> out_files_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -34,6 +35,17 @@ inline unsigned usable_cpus() noexcept {
     count = std::min(count, static_cast<unsigned>((used + period - 1) / period));
   }
   return std::max(1u, count);
+}
+
+/// Memory that this process may use, in bytes: the machine's, or less, if its cgroup has a limit.
+inline std::uint64_t usable_memory() noexcept {
+  std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path, "re"), &std::fclose);
+    unsigned long long limit = 0;
+    if (file && std::fscanf(file.get(), "%llu", &limit) == 1) bytes = std::min<std::uint64_t>(bytes, limit);
+  }
+  return bytes;
 }
 
 /// This machine's own name.

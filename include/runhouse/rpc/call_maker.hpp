@@ -42,7 +42,9 @@ class call_maker : public session, public call_runner, public std::enable_shared
     return hold(kept);
   }
   std::shared_ptr<const value_holder> put(wire::shared_payload value) final {
-    return hold(counted<put_value>(new put_value(std::move(value))));
+    const std::uint64_t bytes = value->size_bytes();
+    if (!store().take(bytes)) fail(errc::store_full, "put of " + std::to_string(bytes) + " bytes: " + store_is_full(*this));
+    return hold(counted<put_value>(new put_value(std::move(value), shared_from_this())));
   }
   counted<pending> fetch(std::shared_ptr<const value_holder> value) final {
     const counted<fetched_value> fetched(new fetched_value(std::move(value)));
@@ -51,6 +53,7 @@ class call_maker : public session, public call_runner, public std::enable_shared
   }
 
  protected:
+  using session::session;
   ~call_maker() = default;
 
  private:

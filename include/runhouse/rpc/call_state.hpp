@@ -72,9 +72,17 @@ class call_state final : public pending {
   void wait_for_values();
   /// On the strand: ends it if an argument failed, the same way; true if so.
   bool fail_with_argument();
+  ~call_state() override { session_->free_store(stored_bytes_); }
   inline void cancel() noexcept override;
   bool cancel_requested() const noexcept { return cancelled_.load(std::memory_order_acquire); }
 
+  /// On the strand: takes room for a result that stays. False if there is none: then it is to wait, or to fail.
+  bool take_store(std::uint64_t bytes) noexcept {
+    if (!session_->store().take(bytes)) return false;
+    stored_bytes_ = bytes;
+    return true;
+  }
+  session& at() const noexcept { return *session_; }
   /// On the strand: it has ended. Later ends of the same call are dropped.
   void finish(call_outcome&& outcome) noexcept;
   const call_outcome* failure() const noexcept override {
@@ -121,6 +129,7 @@ class call_state final : public pending {
   call_runner* const runner_;  // the same object
   std::atomic<bool> cancelled_{false};
   bool takes_values_ = false;
+  std::uint64_t stored_bytes_ = 0;
   std::unique_ptr<awaited_values> awaited_;  // on the strand: only while it waits for them
   wire::payload_shape result_;
   wire::buffer body_;

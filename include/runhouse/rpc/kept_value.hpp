@@ -63,7 +63,11 @@ class kept_result final : public pending, end_waiter {
 /// A value that was given by the program.
 class put_value final : public pending {
  public:
-  explicit put_value(wire::shared_payload value) noexcept : value_(std::move(value)) { end(); }
+  /// Its bytes were taken from the session's store.
+  put_value(wire::shared_payload value, std::shared_ptr<session> at) noexcept : value_(std::move(value)), session_(std::move(at)) {
+    end();
+  }
+  ~put_value() override { session_->free_store(value_->size_bytes()); }
   void cancel() noexcept override {}
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return value_->file; }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
@@ -72,6 +76,7 @@ class put_value final : public pending {
 
  private:
   const wire::shared_payload value_;
+  const std::shared_ptr<session> session_;
 };
 
 }  // namespace rh::detail

@@ -4,10 +4,12 @@
 #include <runhouse/function/function_table.hpp>
 #include <runhouse/rpc/call_argument.hpp>
 #include <runhouse/rpc/pending.hpp>
+#include <runhouse/rpc/store_account.hpp>
 #include <runhouse/rpc/usage.hpp>
 #include <runhouse/rpc/value_holder.hpp>
 #include <runhouse/wire/payload.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,7 +27,7 @@ class session {
   virtual counted<pending> call_each(const function_entry& function, std::vector<call_arguments> rows) = 0;
   /// Makes a call whose result stays. Errors: as above.
   virtual std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments) = 0;
-  /// Takes a value there.
+  /// Takes a value there. Errors: errc::store_full.
   virtual std::shared_ptr<const value_holder> put(wire::shared_payload value) = 0;
   /// Asks for such a value: ends when it is there. To cancel it leaves the value as it is. Any thread.
   virtual counted<pending> fetch(std::shared_ptr<const value_holder> value) = 0;
@@ -33,14 +35,35 @@ class session {
   virtual const std::string& host() const noexcept = 0;
   /// What this program has there.
   usage_counts& counts() noexcept { return counts_; }
+  usage usage_now() const noexcept {
+    usage now = counts_.now();
+    now.value_bytes = store_.used_bytes();
+    return now;
+  }
+  /// Room for its values.
+  store_account& store() noexcept { return store_; }
+  void free_store(std::uint64_t bytes) noexcept {
+    if (bytes != 0 && store_.give_back(bytes)) room_came();
+  }
   /// How many calls may run there at the same time.
   virtual unsigned workers() const noexcept = 0;
 
  protected:
+  explicit session(std::uint64_t store_bytes) noexcept : store_(store_bytes) {}
   ~session() = default;
+  /// Somebody waited for room in the store. Any thread.
+  virtual void room_came() noexcept = 0;
 
  private:
   usage_counts counts_;
+  store_account store_;
 };
+
+/// What an errc::store_full says after what did not fit.
+inline std::string store_is_full(session& s) {
+  return "the values kept on " + s.host() + " take " + std::to_string(s.store().used_bytes()) + " of " +
+         std::to_string(s.store().limit_bytes()) + " bytes; let go of refs, or raise RUNHOUSE_STORE_BYTES";
+}
+
 
 }  // namespace rh::detail

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 namespace rh {
 
@@ -10,6 +11,7 @@ namespace rh {
 struct usage {
   std::size_t unfinished_calls = 0;
   std::size_t values = 0;  ///< that refs, or unfinished calls that take them, hold there
+  std::uint64_t value_bytes = 0;
 };
 
 namespace detail {
@@ -34,7 +36,7 @@ struct usage_counts {
   up_down_count unfinished_calls;
   up_down_count values;
 
-  usage now() const noexcept { return {unfinished_calls.now(), values.now()}; }
+  usage now() const noexcept { return {unfinished_calls.now(), values.now(), 0}; }
 };
 
 }  // namespace detail

@@ -18,6 +18,7 @@ inline worker_link::worker_link(runtime& r, owner& o, worker_process process)
       exit_events_(r.io(), process_.process.pidfd()),
       deadline_(r.io()),
       kill_timer_(r.io()),
+      store_timer_(r.io()),
       printed_{asio::posix::stream_descriptor(r.io(), process_.out.get()), call_output(process_.mark_token), false},
       printed_on_stderr_{asio::posix::stream_descriptor(r.io(), process_.err.get()), call_output(process_.mark_token), true} {}
 
@@ -140,6 +141,15 @@ inline bool worker_link::has_begun(const call_state& call) const noexcept {
 inline void worker_link::cancel_running(call_state& call) {
   for (const sent_call& s : calls_) {
     if (s.call.get() != &call) continue;
+    if (waiting_ && s.number == calls_.front().number) {
+      call_outcome outcome;
+      outcome.head.kind = wire::outcome_kind::error;
+      outcome.head.code = static_cast<std::uint32_t>(errc::cancelled);
+      outcome.head.what = "it was cancelled when its result waited for room in the store";
+      end_waiting(std::move(outcome));
+      read_calls();
+      return watch_calls();
+    }
     control(wire::frame_type::cancel, s.number, {});
     escalate(s.number, SIGTERM, limits::cancel_term);
   }
@@ -163,10 +173,12 @@ inline void worker_link::control(wire::frame_type type, std::uint64_t stream, st
 }
 
 inline void worker_link::watch_calls() {
+  if (lost_ || ended_ || waiting_ || std::exchange(watching_calls_, true)) return;
   calls_events_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code error) {
+    self->watching_calls_ = false;
     if (error || self->ended_) return;
     self->read_calls();
-    if (!self->lost_ && !self->ended_) self->watch_calls();
+    self->watch_calls();
   });
 }
 
@@ -185,15 +197,21 @@ inline void worker_link::close_events() noexcept {
   }
   deadline_.cancel();
   kill_timer_.cancel();
+  store_timer_.cancel();
 }
 
-inline bool worker_link::poll() noexcept { return !calls_.empty() && !ended_ && read_calls(); }
+inline bool worker_link::poll() noexcept { return !calls_.empty() && !ended_ && !waiting_ && read_calls(); }
 
 /// Reads and delivers what is there; true if there was something.
 inline bool worker_link::read_calls() noexcept {
   bool any = false;
   try {
-    while (!lost_ && !ended_) {
+    for (;;) {
+      if (!serve_frames()) {
+        lost("sent something that the protocol does not allow");
+        return true;
+      }
+      if (lost_ || ended_ || waiting_) return any;
       const auto room = in_.room();
       const auto got = os::receive(process_.calls.get(), room, in_files_);
       if (got.how == os::transfer::would_block) return any;
@@ -207,20 +225,22 @@ inline bool worker_link::read_calls() noexcept {
       }
       any = true;
       in_.received(got.bytes);
-      for (;;) {
-        const auto next = in_.next();
-        if (!next && next.code() == errc::truncated) break;
-        if (!next || !serve_frame(*next)) {
-          lost("sent something that the protocol does not allow");
-          return true;
-        }
-      }
-      if (got.bytes < room.size()) return any;
+      if (got.bytes < room.size() && serve_frames()) return any;
     }
   } catch (const std::exception& e) {
     lost(std::string("could not be served: ") + e.what());
   }
   return any;
+}
+
+/// All that have come, or until a result waits for room; false if one is not allowed.
+inline bool worker_link::serve_frames() {
+  while (!lost_ && !ended_ && !waiting_) {
+    const auto next = in_.next();
+    if (!next && next.code() == errc::truncated) return true;
+    if (!next || !serve_frame(*next)) return false;
+  }
+  return true;
 }
 
 inline bool worker_link::serve_frame(const wire::frame& in) {
@@ -310,7 +330,56 @@ inline bool worker_link::take_file(wire::payload_shape& shape, call_outcome& out
   return true;
 }
 
+/// Takes room in the store for a result that stays, or makes an error of it that never could; false if it is to wait.
+inline bool worker_link::store(call_outcome& outcome) {
+  call_state& call = *calls_.front().call;
+  if (!call.head.keeps_result || outcome.head.kind != wire::outcome_kind::value) return true;
+  const std::uint64_t bytes = outcome.file ? outcome.file->size_bytes() : outcome.body.size();
+  if (call.take_store(bytes)) return true;
+  if (bytes > call.at().store().limit_bytes()) {
+    outcome = store_full(bytes);
+    return true;
+  }
+  call.at().store().wait_for_room();
+  return call.take_store(bytes);  // it may have come in between
+}
+
+inline call_outcome worker_link::store_full(std::uint64_t bytes) {
+  call_outcome outcome;
+  outcome.head.kind = wire::outcome_kind::error;
+  outcome.head.code = static_cast<std::uint32_t>(errc::store_full);
+  outcome.head.what = "its result of " + std::to_string(bytes) + " bytes: " + store_is_full(calls_.front().call->at());
+  return outcome;
+}
+
+/// The result that waits for room, or an error in its place; then goes on to read.
+inline void worker_link::end_waiting(call_outcome outcome) {
+  waiting_.reset();
+  store_timer_.cancel();
+  finish_stored(std::move(outcome));
+}
+
+inline void worker_link::retry_waiting() noexcept {
+  if (!waiting_ || !store(*waiting_)) return;
+  end_waiting(std::move(*waiting_));
+  read_calls();
+  watch_calls();
+}
+
 inline void worker_link::finish_front(call_outcome outcome) {
+  if (store(outcome)) return finish_stored(std::move(outcome));
+  waiting_ = std::move(outcome);
+  store_timer_.expires_after(limits::store_wait);
+  store_timer_.async_wait([self = shared_from_this(), number = calls_.front().number](std::error_code error) {
+    if (error || self->ended_ || !self->waiting_ || self->calls_.front().number != number) return;
+    self->end_waiting(self->store_full(self->waiting_->file ? self->waiting_->file->size_bytes() : self->waiting_->body.size()));
+    self->read_calls();
+    self->watch_calls();
+  });
+  owner_->worker_changed(*this);
+}
+
+inline void worker_link::finish_stored(call_outcome outcome) {
   wire::outcome_head& head = outcome.head;
   end_output(printed_, calls_.front().number);
   end_output(printed_on_stderr_, calls_.front().number);
@@ -319,7 +388,8 @@ inline void worker_link::finish_front(call_outcome outcome) {
     owner_->call_returned(std::move(done.call));
     return;
   }
-  outcome.reached = head.kind == wire::outcome_kind::error ? stage::not_started : stage::ran;
+  const bool ran = head.kind != wire::outcome_kind::error || static_cast<errc>(head.code) == errc::store_full;
+  outcome.reached = ran ? stage::ran : stage::not_started;
   if (head.kind != wire::outcome_kind::value) outcome.output = std::move(done.last_output);
   done.call->finish(std::move(outcome));
   owner_->worker_changed(*this);
@@ -438,7 +508,11 @@ inline void worker_link::exited() noexcept {
   const auto status = process_.process.try_wait();
   if (!status) return watch_exit();
   // What it had answered and printed before counts.
-  if (!lost_) read_calls();
+  while (!lost_ && !ended_) {
+    if (waiting_) end_waiting(store_full(waiting_->file ? waiting_->file->size_bytes() : waiting_->body.size()));
+    read_calls();
+    if (!waiting_) break;
+  }
   if (why_lost_.empty()) read_outbox();
   read_output();
   std::string why = why_lost_.empty() ? status->text() : why_lost_;
