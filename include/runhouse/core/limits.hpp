@@ -57,6 +57,8 @@ inline constexpr std::chrono::microseconds prefetch{200};
 inline constexpr std::uint32_t prefetch_calls = 64;
 /// The same for calls that take the results of those before them, which cannot run elsewhere anyway.
 inline constexpr std::uint32_t following_calls = 1024;
+/// How many calls of a map are made at a time, or more, so that all workers have enough.
+inline constexpr std::size_t map_window = 1024;
 /// What a worker keeps of results for such calls; what it does not keep is sent once more by its node.
 inline constexpr std::size_t kept_results = following_calls;
 inline constexpr std::size_t kept_result_bytes = 1024 * 1024;

@@ -5,8 +5,8 @@
 #include <runhouse/function/program_objects.hpp>
 #include <runhouse/rpc/call_state.hpp>
 #include <runhouse/rpc/fetched_value.hpp>
-#include <runhouse/rpc/gathered_calls.hpp>
 #include <runhouse/rpc/kept_value.hpp>
+#include <runhouse/rpc/mapped_calls.hpp>
 #include <runhouse/rpc/session.hpp>
 
 #include <memory>
@@ -23,12 +23,11 @@ class call_maker : public session, public call_runner, public std::enable_shared
     made->start();
     return made;
   }
-  counted<pending> call_each(const function_entry& function, std::vector<call_arguments> rows) final {
-    std::vector<call_ptr> calls;
-    calls.reserve(rows.size());
-    for (call_arguments& row : rows) calls.push_back(make(function, std::move(row)));
-    const counted<gathered_calls> all(new gathered_calls(std::move(calls)));
-    for (const call_ptr& c : all->calls()) c->start();
+  counted<streaming> map(const function_entry& function, argument_columns arguments, map_results how) final {
+    static_cast<void>(place_of(function));
+    arguments.for_each_value([&](const value_holder& held) { check_place(function, held); });
+    const std::size_t window = std::max<std::size_t>(limits::map_window, 4 * limits::prefetch_calls * workers());
+    const counted<mapped_calls> all(new mapped_calls(shared_from_this(), function, std::move(arguments), how, window));
     all->start();
     return all;
   }
@@ -60,19 +59,19 @@ class call_maker : public session, public call_runner, public std::enable_shared
   std::shared_ptr<const value_holder> hold(counted<pending> value) {
     return std::make_shared<value_holder>(std::move(value), shared_from_this(), counts());
   }
-  call_ptr make(const function_entry& function, call_arguments arguments) {
+  void check_place(const function_entry& function, const value_holder& held) const {
+    if (held.where() == this) return;
+    fail(errc::ref_elsewhere, pretty_name(function.name) + " on " + host() + " was given a ref to a value on " + held.where()->host() +
+                                  ", another cluster; co_await the ref first, and pass the value");
+  }
+  call_ptr make(const function_entry& function, call_arguments arguments) final {
     const call_ptr made(new call_state(shared_from_this(), function.name));
     made->head.function = place_of(function);
     made->head.signature = function.signature;
     made->head.parameters.reserve(arguments.size());
     for (const call_argument& argument : arguments) {
       if (argument.bytes()) made->head.parameters.push_back(wire::shape_of(*argument.bytes()));
-      for (const auto& held : argument.values()) {
-        if (held->where() != this) {
-          fail(errc::ref_elsewhere, pretty_name(function.name) + " on " + host() + " was given a ref to a value on " + held->where()->host() +
-                                        ", another cluster; co_await the ref first, and pass the value");
-        }
-      }
+      for (const auto& held : argument.values()) check_place(function, *held);
     }
     made->arguments = std::move(arguments);
     return made;

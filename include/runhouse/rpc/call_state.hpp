@@ -4,6 +4,7 @@
 #include <runhouse/async/strand_work.hpp>
 #include <runhouse/core/errc.hpp>
 #include <runhouse/core/error.hpp>
+#include <runhouse/function/function_table.hpp>
 #include <runhouse/function/pretty_name.hpp>
 #include <runhouse/rpc/call_argument.hpp>
 #include <runhouse/rpc/pending.hpp>
@@ -30,6 +31,8 @@ using call_ptr = counted<call_state>;
 /// Who runs the calls of a session.
 class call_runner {
  public:
+  /// A call, not begun. Any thread. Errors: std::bad_alloc; those of session::call.
+  virtual call_ptr make(const function_entry& function, call_arguments arguments) = 0;
   /// On the strand: takes over the call.
   virtual void begin(call_ptr call) noexcept = 0;
   /// On the strand: its caller no longer wants it. It may have ended already.
@@ -63,6 +66,8 @@ class call_state final : public pending {
 
   /// Hands it to its session. Any thread, once.
   void start();
+  /// The same on the strand, at once.
+  void start_on_strand();
   /// True if values are among its arguments, or lists.
   bool takes_values() const noexcept { return takes_values_; }
   bool values_have_ended() const noexcept {
@@ -121,6 +126,7 @@ class call_state final : public pending {
     std::atomic<std::size_t> open{0};
     call_ptr self;
   };
+  void prepare();
   void arrive() noexcept;
   void begin() noexcept;
   void cancel_now() noexcept;
@@ -142,10 +148,19 @@ class call_state final : public pending {
 // ---- implementation
 
 inline void call_state::start() {
-  session_->counts().unfinished_calls.raise();
-  takes_values_ = std::any_of(arguments.begin(), arguments.end(), [](const call_argument& a) { return !a.bytes(); });
+  prepare();
   begin_.call = call_ptr(this);
   runner_->defer(begin_);
+}
+
+inline void call_state::start_on_strand() {
+  prepare();
+  begin();
+}
+
+inline void call_state::prepare() {
+  session_->counts().unfinished_calls.raise();
+  takes_values_ = std::any_of(arguments.begin(), arguments.end(), [](const call_argument& a) { return !a.bytes(); });
 }
 
 inline void call_state::wait_for_values() {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <runhouse/function/function_table.hpp>
+#include <runhouse/rpc/argument_columns.hpp>
 #include <runhouse/rpc/call_argument.hpp>
+#include <runhouse/rpc/streaming.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/store_account.hpp>
 #include <runhouse/rpc/usage.hpp>
@@ -24,7 +26,7 @@ class session {
   /// argument is a value of another session.
   virtual counted<pending> call(const function_entry& function, call_arguments arguments) = 0;
   /// The same for many calls, as one that ends when all have.
-  virtual counted<pending> call_each(const function_entry& function, std::vector<call_arguments> rows) = 0;
+  virtual counted<streaming> map(const function_entry& function, argument_columns arguments, map_results how) = 0;
   /// Makes a call whose result stays. Errors: as above.
   virtual std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments) = 0;
   /// Takes a value there. Errors: errc::store_full.

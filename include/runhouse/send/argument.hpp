@@ -52,14 +52,12 @@ auto encode_argument(A&& argument) {
   }
 }
 
-[[gnu::noinline]] inline void add_argument(call_arguments& to, wire::payload argument) {
-  to.emplace_back(std::make_shared<const wire::payload>(std::move(argument)));
+[[gnu::noinline]] inline call_argument to_argument(wire::payload argument) {
+  return wire::shared_payload(std::make_shared<const wire::payload>(std::move(argument)));
 }
-[[gnu::noinline]] inline void add_argument(call_arguments& to, std::shared_ptr<const value_holder> argument) {
-  to.emplace_back(std::move(argument));
-}
-[[gnu::noinline]] inline void add_argument(call_arguments& to, std::vector<std::shared_ptr<const value_holder>> list) {
-  to.emplace_back(std::move(list));
+[[gnu::noinline]] inline call_argument to_argument(std::shared_ptr<const value_holder> argument) { return argument; }
+[[gnu::noinline]] inline call_argument to_argument(std::vector<std::shared_ptr<const value_holder>> list) {
+  return call_argument(std::move(list));
 }
 [[gnu::noinline]] inline call_arguments begin_arguments(const wire::shared_payload& state, std::size_t count) {
   call_arguments encoded;
@@ -72,8 +70,8 @@ template <class Signature, class... A>
 call_arguments encode_arguments(const wire::shared_payload& state, A&&... arguments) {
   call_arguments encoded = begin_arguments(state, sizeof...(A));
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (add_argument(encoded,
-                  encode_argument<std::tuple_element_t<I, typename Signature::parameters>>(std::forward<A>(arguments))),
+    (encoded.push_back(
+         to_argument(encode_argument<std::tuple_element_t<I, typename Signature::parameters>>(std::forward<A>(arguments)))),
      ...);
   }(std::index_sequence_for<A...>());
   return encoded;

@@ -189,6 +189,10 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   /// Gives the call up.
   void cancel() noexcept { handle_.cancel(); }
 
+ protected:
+  /// What is under way, whose result is then for who takes it. Errors: errc::already_taken.
+  detail::counted<detail::pending> release() { return handle_.take(); }
+
  private:
   RH_TEMPLATE_COROUTINE static task<R> await(call c) { co_return co_await c; }
 

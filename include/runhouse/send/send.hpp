@@ -9,6 +9,7 @@
 #include <runhouse/send/each.hpp>
 #include <runhouse/send/map.hpp>
 #include <runhouse/send/ref.hpp>
+#include <runhouse/send/stream.hpp>
 
 #include <memory>
 #include <tuple>
@@ -121,7 +122,7 @@ class send {
   /// a first argument that is a range of the first parameter's type is spread.
   ///
   /// Errors: errc::length_mismatch, before anything is sent. At the await, after all have ended, the first error in
-  /// the order of the input.
+  /// the order of the input; `as_outcomes()` in its place gives all of them.
   template <class... A>
   auto map(A&&... arguments) const {
     using fits = detail::map_checks<signature, A...>;
@@ -129,7 +130,23 @@ class send {
     if constexpr (spreads && fits::all) {
       return gather(detail::encode_map<signature>(state_, std::forward<A>(arguments)...));
     } else {
-      return detail::map_call<result_type>({}, nullptr);
+      return map_call<result_type>({}, nullptr);
+    }
+  }
+
+  /// The same, with the results as they come, each with its place in the input, and errors among them. What is not
+  /// taken holds further calls back.
+  /// Errors: errc::length_mismatch, before anything is sent.
+  template <class... A>
+  stream<completed<result_type>> map_as_completed(A&&... arguments) const {
+    using fits = detail::map_checks<signature, A...>;
+    RH_CHECK_MAP
+    if constexpr (spreads && fits::all) {
+      return {session_->map(detail::registration<F>::get(), detail::encode_map<signature>(state_, std::forward<A>(arguments)...),
+                            detail::map_results::one_by_one),
+              &detail::take_completed<result_type>};
+    } else {
+      return {{}, nullptr};
     }
   }
 
@@ -154,7 +171,7 @@ class send {
     if constexpr (is_sent && fits::all) {
       return gather(detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
     } else {
-      return detail::map_call<result_type>({}, nullptr);
+      return map_call<result_type>({}, nullptr);
     }
   }
 
@@ -174,8 +191,8 @@ class send {
   call<result_type> start(detail::call_arguments arguments) const {
     return {session_->call(detail::registration<F>::get(), std::move(arguments)), &detail::take_one<result_type>};
   }
-  detail::map_call<result_type> gather(std::vector<detail::call_arguments> rows) const {
-    auto all = session_->call_each(detail::registration<F>::get(), std::move(rows));
+  map_call<result_type> gather(detail::argument_columns arguments) const {
+    auto all = session_->map(detail::registration<F>::get(), std::move(arguments), detail::map_results::all);
     if constexpr (std::is_void_v<result_type>) {
       return {std::move(all), &detail::take_all_void};
     } else {
@@ -185,10 +202,10 @@ class send {
   ref<result_type> leave(detail::call_arguments arguments) const {
     return ref<result_type>(session_->keep(detail::registration<F>::get(), std::move(arguments)));
   }
-  std::vector<ref<result_type>> leave_each(std::vector<detail::call_arguments> rows) const {
+  std::vector<ref<result_type>> leave_each(detail::argument_columns arguments) const {
     std::vector<ref<result_type>> refs;
-    refs.reserve(rows.size());
-    for (detail::call_arguments& row : rows) refs.push_back(leave(std::move(row)));
+    refs.reserve(arguments.size());
+    for (std::size_t i = 0; i < arguments.size(); ++i) refs.push_back(leave(arguments.take(i)));
     return refs;
   }
 

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/async/strand_work.hpp>
+#include <runhouse/core/limits.hpp>
+#include <runhouse/rpc/argument_columns.hpp>
+#include <runhouse/rpc/call_state.hpp>
+#include <runhouse/rpc/streaming.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// Many calls of one function, of which only so many are made at a time: a call that waits costs its arguments' bytes,
+/// and one that has ended its result's.
+class mapped_calls final : public streaming {
+ public:
+  template <class Session>
+  mapped_calls(const std::shared_ptr<Session>& at, const function_entry& function, argument_columns arguments, map_results how,
+               std::size_t window)
+      : session_(at), runner_(at.get()), function_(function), arguments_(std::move(arguments)), how_(how), total_(arguments_.size()),
+        elements_(std::min(window, total_)) {
+    for (element& e : elements_) {
+      e.all = this;
+      free_.push_back(&e);
+    }
+    if (how_ == map_results::all) results_.resize(total_);
+  }
+
+  /// Begins, holding itself until all have ended. Once.
+  void start() {
+    self_ = counted<mapped_calls>(this);
+    fill_later();
+  }
+  void cancel() noexcept override;
+
+  std::size_t calls_made() const noexcept override { return total_; }
+  std::size_t calls_ended() const noexcept override { return ended_.load(std::memory_order_acquire); }
+  wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) override;
+  counted<streamed_element> next() override;
+
+ private:
+  struct element final : end_waiter {
+    void ended() noexcept override { all->element_ended(*this); }
+    mapped_calls* all = nullptr;
+    std::size_t index = 0;
+    call_ptr call;
+  };
+  struct fill_work final : strand_work {
+    void run() noexcept override {
+      const auto hold = std::exchange(all, {});
+      hold->fill_is_coming_.store(false);
+      hold->fill();
+    }
+    counted<mapped_calls> all;
+  };
+  struct cancel_work final : strand_work {
+    void run() noexcept override {
+      const auto hold = std::exchange(all, {});
+      hold->cancel_now();
+    }
+    counted<mapped_calls> all;
+  };
+  /// Where a result is: `size_bytes` in small_results_, or call `at` of kept_.
+  struct place {
+    static constexpr std::uint32_t kept = 0xffffffff;
+    static constexpr std::uint32_t none = 0xfffffffe;
+    std::uint64_t at = 0;
+    std::uint32_t size_bytes = none;
+  };
+  struct completed {
+    std::size_t index;
+    call_ptr call;
+  };
+  class next_element;
+
+  void fill_later() noexcept;
+  void fill() noexcept;
+  void begin(element& e);
+  void element_ended(element& e) noexcept;
+  void keep_result(element& e);
+  void give(element& e);
+  void cancel_now() noexcept;
+  void end_if_done() noexcept;
+  bool has_room() const noexcept { return how_ == map_results::all || untaken_.load() < elements_.size(); }
+
+  const std::shared_ptr<session> session_;
+  call_runner* const runner_;
+  const function_entry& function_;
+  argument_columns arguments_;
+  const map_results how_;
+  const std::size_t total_;
+  counted<mapped_calls> self_;
+  std::atomic<std::size_t> ended_{0};
+  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> fill_is_coming_{false};
+  std::atomic<std::size_t> untaken_{0};  // one by one: made, and not taken
+  fill_work fill_;
+  cancel_work cancel_;
+
+  // On the strand.
+  std::vector<element> elements_;
+  std::vector<element*> free_;
+  std::size_t next_ = 0;
+  bool filling_ = false;
+  bool done_ = false;
+
+  // Written on the strand, read when all have ended.
+  std::vector<place> results_;
+  std::vector<std::byte> small_results_;
+  std::vector<call_ptr> kept_;
+
+  // One by one.
+  std::mutex mutex_;
+  std::deque<completed> completed_;
+  std::deque<counted<next_element>> waiting_;
+  bool no_more_ = false;
+};
+
+/// One consumer's wait for the next one.
+class mapped_calls::next_element final : public streamed_element {
+ public:
+  explicit next_element(counted<mapped_calls> of) noexcept : of_(std::move(of)) {}
+
+  std::size_t index() const noexcept override { return given_.index; }
+  bool is_empty() const noexcept override { return !given_.call && !cancelled_; }
+  wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
+    if (cancelled_) fail(errc::cancelled, "the wait for the next result was cancelled");
+    return given_.call->result(0, segments);
+  }
+  void cancel() noexcept override {
+    {
+      const std::lock_guard lock(of_->mutex_);
+      const auto mine = std::find_if(of_->waiting_.begin(), of_->waiting_.end(), [&](const auto& w) { return w.get() == this; });
+      if (mine == of_->waiting_.end()) return;
+      const counted<next_element> hold = *mine;
+      of_->waiting_.erase(mine);
+      cancelled_ = true;
+    }
+    end();
+  }
+  /// Without the lock.
+  void give(completed c) noexcept {
+    given_ = std::move(c);
+    end();
+  }
+
+ private:
+  const counted<mapped_calls> of_;
+  completed given_{0, {}};
+  bool cancelled_ = false;
+};
+
+// ---- implementation
+
+inline void mapped_calls::fill_later() noexcept {
+  if (fill_is_coming_.exchange(true)) return;
+  fill_.all = counted<mapped_calls>(this);
+  runner_->defer(fill_);
+}
+
+/// Makes calls while there is room. What ends at once does not make more of them deeper in.
+inline void mapped_calls::fill() noexcept {
+  if (std::exchange(filling_, true)) return;
+  while (!cancelled_.load() && next_ < total_ && !free_.empty() && has_room()) {
+    element& e = *free_.back();
+    free_.pop_back();
+    e.index = next_++;
+    untaken_.fetch_add(1);
+    begin(e);
+  }
+  filling_ = false;
+  end_if_done();
+}
+
+inline void mapped_calls::begin(element& e) {
+  e.call = runner_->make(function_, arguments_.take(e.index));
+  e.call->start_on_strand();
+  if (!e.call->wait(e)) element_ended(e);
+}
+
+inline void mapped_calls::element_ended(element& e) noexcept {
+  if (how_ == map_results::all) {
+    keep_result(e);
+  } else {
+    give(e);
+  }
+  e.call = {};
+  free_.push_back(&e);
+  ended_.fetch_add(1, std::memory_order_release);
+  // In batches, so that calls leave in batches.
+  if (2 * free_.size() >= elements_.size()) fill();
+  end_if_done();
+}
+
+inline void mapped_calls::keep_result(element& e) {
+  place& p = results_[e.index];
+  std::vector<std::span<const std::byte>> segments;
+  constexpr std::size_t most_small_bytes = 4096;
+  if (e.call->failure() == nullptr && !e.call->in_file()) {
+    const wire::payload_view value = e.call->result(0, segments);
+    if (value.segments.empty() && value.stream.size() <= most_small_bytes) {
+      const std::size_t at = (small_results_.size() + 15) / 16 * 16;  // as decoding wants it
+      small_results_.resize(at + value.stream.size());
+      if (!value.stream.empty()) std::memcpy(small_results_.data() + at, value.stream.data(), value.stream.size());
+      p = {at, static_cast<std::uint32_t>(value.stream.size())};
+      return;
+    }
+  }
+  p = {kept_.size(), place::kept};
+  kept_.push_back(std::move(e.call));
+}
+
+inline void mapped_calls::give(element& e) {
+  counted<next_element> to;
+  {
+    const std::lock_guard lock(mutex_);
+    if (waiting_.empty()) {
+      completed_.push_back({e.index, std::move(e.call)});
+      return;
+    }
+    to = std::move(waiting_.front());
+    waiting_.pop_front();
+  }
+  untaken_.fetch_sub(1);
+  to->give({e.index, std::move(e.call)});
+}
+
+inline counted<streamed_element> mapped_calls::next() {
+  const counted<next_element> made(new next_element(counted<mapped_calls>(this)));
+  completed c{0, {}};
+  {
+    const std::lock_guard lock(mutex_);
+    if (completed_.empty() && !no_more_) {
+      waiting_.push_back(made);
+      return made;
+    }
+    if (!completed_.empty()) {
+      c = std::move(completed_.front());
+      completed_.pop_front();
+    }
+  }
+  if (c.call) {
+    // Half of the room at a time.
+    const std::size_t left = untaken_.fetch_sub(1) - 1;
+    if (left <= elements_.size() / 2) fill_later();
+  }
+  made->give(std::move(c));
+  return made;
+}
+
+inline void mapped_calls::end_if_done() noexcept {
+  const bool all_made = next_ == total_ || cancelled_.load();
+  if (done_ || filling_ || !all_made || free_.size() != elements_.size()) return;
+  done_ = true;
+  std::deque<counted<next_element>> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    no_more_ = true;
+    waiting.swap(waiting_);
+  }
+  const auto hold = std::exchange(self_, {});
+  for (const auto& w : waiting) w->give({0, {}});
+  end();
+}
+
+inline void mapped_calls::cancel() noexcept {
+  if (cancelled_.exchange(true) || has_ended()) return;
+  cancel_.all = counted<mapped_calls>(this);
+  runner_->defer(cancel_);
+}
+
+inline void mapped_calls::cancel_now() noexcept {
+  for (element& e : elements_) {
+    if (e.call) e.call->cancel();
+  }
+  end_if_done();
+}
+
+inline wire::payload_view mapped_calls::result(std::size_t index, std::vector<std::span<const std::byte>>& segments) {
+  const place& p = results_[index];
+  if (p.size_bytes == place::none) fail(errc::cancelled, "this call of a map was cancelled before it was made");
+  if (p.size_bytes == place::kept) return kept_[static_cast<std::size_t>(p.at)]->result(0, segments);
+  return {std::span(small_results_).subspan(static_cast<std::size_t>(p.at), p.size_bytes), {}};
+}
+
+}  // namespace rh::detail
