@@ -13,6 +13,7 @@
 #include <runhouse/async/when_any.hpp>
 #include <runhouse/cluster/cluster.hpp>
 #include <runhouse/core/error.hpp>
+#include <runhouse/function/pin.hpp>
 #include <runhouse/send/call.hpp>
 #include <runhouse/send/each.hpp>
 #include <runhouse/send/ref.hpp>

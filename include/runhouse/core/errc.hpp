@@ -39,6 +39,7 @@ enum class errc {
   // values that stay where they were made
   ref_elsewhere,        ///< an argument is a ref to a value on another cluster
   store_full,           ///< there is no room for one more value there
+  pin_type,             ///< a key is pinned as a value of another type
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -98,6 +99,7 @@ inline const char* name_of(errc e) noexcept {
     case errc::connection_lost: return "connection_lost";
     case errc::ref_elsewhere: return "ref_elsewhere";
     case errc::store_full: return "store_full";
+    case errc::pin_type: return "pin_type";
   }
   return "unknown";
 }

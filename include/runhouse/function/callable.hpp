@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/task.hpp>
 #include <runhouse/function/fn.hpp>
 #include <runhouse/wire/archive.hpp>
 
@@ -93,6 +94,18 @@ struct parameter<P> {
   using stored = std::remove_cvref_t<P>;
   using travels = std::vector<typename stored::value_type>;
   static constexpr bool is_view = true;
+};
+
+/// A function that is a coroutine gives what its task gives.
+template <class R>
+struct sent_result {
+  using type = R;
+  static constexpr bool is_task = false;
+};
+template <class R>
+struct sent_result<task<R>> {
+  using type = R;
+  static constexpr bool is_task = true;
 };
 
 /// A parameter for which a list of values can be given, each an element: a std::vector.

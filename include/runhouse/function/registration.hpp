@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/sync_wait.hpp>
 #include <runhouse/function/callable.hpp>
 #include <runhouse/function/function_table.hpp>
 #include <runhouse/function/signature_hash.hpp>
@@ -94,11 +95,19 @@ wire::payload run_thunk(const invocation& call) {
       }
     };
     const auto encode_result = [&](auto& f) {
-      if constexpr (std::is_void_v<typename signature::result>) {
-        invoke(f);
+      using result = sent_result<typename signature::result>;
+      const auto finish = [&]() -> typename result::type {
+        if constexpr (result::is_task) {
+          return sync_wait(invoke(f), call.stop);
+        } else {
+          return invoke(f);
+        }
+      };
+      if constexpr (std::is_void_v<typename result::type>) {
+        finish();
         return wire::payload{};
       } else {
-        return wire::encode(invoke(f));
+        return wire::encode(finish());
       }
     };
     if constexpr (carries_state<F>) {

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,6 +40,7 @@ class local_engine final : public worker_link::owner, public flushable {
 
   void submit(call_ptr call) noexcept;
   void cancel(call_state& call) noexcept;
+  void queue_came_free(const std::string& name) noexcept;
   /// There may be room in the store for results that wait for it.
   void room_came() noexcept {
     for (const auto& w : std::vector(workers_)) w->retry_waiting();
@@ -79,6 +81,7 @@ class local_engine final : public worker_link::owner, public flushable {
   unsigned max_workers_;
   output_sink sink_;
   std::deque<call_ptr> queue_;
+  std::map<std::string, std::deque<call_ptr>> queues_;  // each has a call that holds it, and those behind that
   std::vector<std::shared_ptr<worker_link>> workers_;
   bool scheduled_ = false;
   std::chrono::steady_clock::duration idle_;
@@ -100,8 +103,30 @@ inline local_engine::~local_engine() {
 }
 
 inline void local_engine::submit(call_ptr call) noexcept {
+  if (!call->queue.empty() && !call->holds_queue) {
+    const auto [queue, is_free] = queues_.try_emplace(call->queue);
+    if (!is_free) {
+      queue->second.push_back(std::move(call));
+      return;
+    }
+    call->holds_queue = true;
+  }
   queue_.push_back(std::move(call));
   schedule_later();
+}
+
+/// The next of a queue goes on; one that has none is forgotten.
+inline void local_engine::queue_came_free(const std::string& name) noexcept {
+  const auto queue = queues_.find(name);
+  if (queue == queues_.end()) return;
+  if (queue->second.empty()) {
+    queues_.erase(queue);
+    return;
+  }
+  const call_ptr next = std::move(queue->second.front());
+  queue->second.pop_front();
+  next->holds_queue = true;
+  submit(next);
 }
 
 inline void local_engine::schedule_later() {
@@ -252,13 +277,18 @@ inline void local_engine::worker_ended(worker_link& w, std::vector<call_ptr> not
 inline void local_engine::cancel(call_state& call) noexcept {
   const auto is_it = [&](const call_ptr& other) { return other.get() == &call; };
   const call_ptr hold(&call);
-  const auto drop = [&] {
-    const auto queued = std::find_if(queue_.begin(), queue_.end(), is_it);
-    if (queued == queue_.end()) return false;
-    queue_.erase(queued);
+  const auto drop_from = [&](std::deque<call_ptr>& queue) {
+    const auto queued = std::find_if(queue.begin(), queue.end(), is_it);
+    if (queued == queue.end()) return false;
+    queue.erase(queued);
     refuse(call, errc::cancelled, "it was cancelled before it began");
     return true;
   };
+  const auto drop = [&] { return drop_from(queue_); };
+  if (const auto named = queues_.find(call.queue); !call.holds_queue && named != queues_.end()) {
+    drop_from(named->second);
+    return;
+  }
   if (drop()) return;
   for (const auto& w : workers_) {
     if (!w->has(call)) continue;

@@ -140,7 +140,7 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   void watch_exit();
   void exited() noexcept;
   void read_outbox() noexcept;
-  void fail_running(const std::string& why);
+  std::vector<call_ptr> fail_running(const std::string& why);
   void watch_calls();
   void watch_pipe(output_pipe& pipe);
   void watch_writable();

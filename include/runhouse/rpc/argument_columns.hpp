@@ -62,6 +62,10 @@ class argument_column {
 /// The arguments of many calls, by parameter, as a map has them: some are spread, the others go to every call.
 class argument_columns {
  public:
+  argument_columns() = default;
+  /// The same arguments for so many calls.
+  argument_columns(std::size_t calls, call_arguments arguments) : columns_(arguments.size()), broadcast_(std::move(arguments)), length_(calls) {}
+
   void broadcast(call_argument argument) {
     broadcast_.push_back(std::move(argument));
     columns_.emplace_back();

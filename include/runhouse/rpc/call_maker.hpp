@@ -18,22 +18,22 @@ namespace rh::detail {
 /// What every session does the same way: makes calls from functions and arguments.
 class call_maker : public session, public call_runner, public std::enable_shared_from_this<call_maker> {
  public:
-  counted<pending> call(const function_entry& function, call_arguments arguments) final {
-    const call_ptr made = make(function, std::move(arguments));
+  counted<pending> call(const function_entry& function, call_arguments arguments, const call_options& options) final {
+    const call_ptr made = make(function, std::move(arguments), options);
     made->start();
     return made;
   }
-  counted<streaming> map(const function_entry& function, argument_columns arguments, map_results how) final {
+  counted<streaming> map(const function_entry& function, argument_columns arguments, const call_options& options, map_results how) final {
     static_cast<void>(place_of(function));
     arguments.for_each_value([&](const value_holder& held) { check_place(function, held); });
     const std::size_t window = std::max<std::size_t>(limits::map_window, 4 * limits::prefetch_calls * workers());
-    const counted<mapped_calls> all(new mapped_calls(shared_from_this(), function, std::move(arguments), how, window));
+    const counted<mapped_calls> all(new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, window));
     all->start();
     return all;
   }
 
-  std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments) final {
-    const call_ptr made = make(function, std::move(arguments));
+  std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments, const call_options& options) final {
+    const call_ptr made = make(function, std::move(arguments), options);
     made->head.keeps_result = true;
     const counted<kept_result> kept(new kept_result(made));
     made->start();
@@ -64,7 +64,7 @@ class call_maker : public session, public call_runner, public std::enable_shared
     fail(errc::ref_elsewhere, pretty_name(function.name) + " on " + host() + " was given a ref to a value on " + held.where()->host() +
                                   ", another cluster; co_await the ref first, and pass the value");
   }
-  call_ptr make(const function_entry& function, call_arguments arguments) final {
+  call_ptr make(const function_entry& function, call_arguments arguments, const call_options& options) final {
     const call_ptr made(new call_state(shared_from_this(), function.name));
     made->head.function = place_of(function);
     made->head.signature = function.signature;
@@ -74,6 +74,8 @@ class call_maker : public session, public call_runner, public std::enable_shared
       for (const auto& held : argument.values()) check_place(function, *held);
     }
     made->arguments = std::move(arguments);
+    made->retries_left = options.retries;
+    if (options.is_queued) made->queue = options.queue;
     return made;
   }
 };

@@ -7,6 +7,7 @@
 #include <runhouse/function/function_table.hpp>
 #include <runhouse/function/pretty_name.hpp>
 #include <runhouse/rpc/call_argument.hpp>
+#include <runhouse/rpc/call_options.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/session.hpp>
 #include <runhouse/rpc/throw_outcome.hpp>
@@ -32,11 +33,13 @@ using call_ptr = counted<call_state>;
 class call_runner {
  public:
   /// A call, not begun. Any thread. Errors: std::bad_alloc; those of session::call.
-  virtual call_ptr make(const function_entry& function, call_arguments arguments) = 0;
+  virtual call_ptr make(const function_entry& function, call_arguments arguments, const call_options& options) = 0;
   /// On the strand: takes over the call.
   virtual void begin(call_ptr call) noexcept = 0;
   /// On the strand: its caller no longer wants it. It may have ended already.
   virtual void cancel(call_state& call) noexcept = 0;
+  /// On the strand: the call that its queue has let go has ended.
+  virtual void queue_came_free(const std::string& queue) noexcept = 0;
   /// Any thread: have `work` run on the strand.
   virtual void defer(strand_work& work) noexcept = 0;
 
@@ -58,6 +61,9 @@ class call_state final : public pending {
   const char* const function_name;
   const std::uint64_t id;  ///< unique in this process, from 1
 
+  unsigned retries_left = 0;  ///< its runner's, after the start
+  std::string queue;          ///< empty: it is not queued
+  bool holds_queue = false;   ///< its runner's: those behind it in its queue wait for its end
   /// Its runner's: where it was sent, while it is there.
   struct {
     const void* to = nullptr;
@@ -255,7 +261,9 @@ inline void call_state::finish(call_outcome&& outcome) noexcept {
   }
   const call_arguments free = std::move(arguments);
   session_->counts().unfinished_calls.lower();
+  const call_ptr hold(this);
   end();
+  if (holds_queue) runner_->queue_came_free(queue);
 }
 
 }  // namespace rh::detail

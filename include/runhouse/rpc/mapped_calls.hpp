@@ -28,9 +28,9 @@ namespace rh::detail {
 class mapped_calls final : public streaming {
  public:
   template <class Session>
-  mapped_calls(const std::shared_ptr<Session>& at, const function_entry& function, argument_columns arguments, map_results how,
-               std::size_t window)
-      : session_(at), runner_(at.get()), function_(function), arguments_(std::move(arguments)), how_(how), total_(arguments_.size()),
+  mapped_calls(const std::shared_ptr<Session>& at, const function_entry& function, argument_columns arguments,
+               call_options options, map_results how, std::size_t window)
+      : session_(at), runner_(at.get()), function_(function), arguments_(std::move(arguments)), options_(std::move(options)), how_(how), total_(arguments_.size()),
         elements_(std::min(window, total_)) {
     for (element& e : elements_) {
       e.all = this;
@@ -100,6 +100,7 @@ class mapped_calls final : public streaming {
   call_runner* const runner_;
   const function_entry& function_;
   argument_columns arguments_;
+  const call_options options_;
   const map_results how_;
   const std::size_t total_;
   counted<mapped_calls> self_;
@@ -186,7 +187,7 @@ inline void mapped_calls::fill() noexcept {
 }
 
 inline void mapped_calls::begin(element& e) {
-  e.call = runner_->make(function_, arguments_.take(e.index));
+  e.call = runner_->make(function_, arguments_.take(e.index), options_);
   e.call->start_on_strand();
   if (!e.call->wait(e)) element_ended(e);
 }

@@ -4,6 +4,7 @@
 #include <runhouse/function/function_table.hpp>
 #include <runhouse/rpc/argument_columns.hpp>
 #include <runhouse/rpc/call_argument.hpp>
+#include <runhouse/rpc/call_options.hpp>
 #include <runhouse/rpc/streaming.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/store_account.hpp>
@@ -24,11 +25,12 @@ class session {
   /// Makes a call and starts it. Any thread.
   /// Errors: errc::unknown_function if this program's workers could not find the function; errc::ref_elsewhere if an
   /// argument is a value of another session.
-  virtual counted<pending> call(const function_entry& function, call_arguments arguments) = 0;
+  virtual counted<pending> call(const function_entry& function, call_arguments arguments, const call_options& options) = 0;
   /// The same for many calls, as one that ends when all have.
-  virtual counted<streaming> map(const function_entry& function, argument_columns arguments, map_results how) = 0;
+  virtual counted<streaming> map(const function_entry& function, argument_columns arguments, const call_options& options, map_results how) = 0;
   /// Makes a call whose result stays. Errors: as above.
-  virtual std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments) = 0;
+  virtual std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments,
+                                                     const call_options& options) = 0;
   /// Takes a value there. Errors: errc::store_full.
   virtual std::shared_ptr<const value_holder> put(wire::shared_payload value) = 0;
   /// Asks for such a value: ends when it is there. To cancel it leaves the value as it is. Any thread.

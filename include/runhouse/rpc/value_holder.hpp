@@ -4,6 +4,7 @@
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/usage.hpp>
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -23,11 +24,13 @@ class value_holder {
   value_holder(const value_holder&) = delete;
   value_holder& operator=(const value_holder&) = delete;
   ~value_holder() {
-    if (!value_->has_ended()) value_->cancel();
+    if (!value_->has_ended() && !detached_.load(std::memory_order_relaxed)) value_->cancel();
     counts_.values.lower();
   }
 
   const counted<pending>& value() const noexcept { return value_; }
+  /// The call that makes it goes on when nobody holds it any more.
+  void detach() const noexcept { detached_.store(true, std::memory_order_relaxed); }
   /// Where it lives, which lives as long.
   session* where() const noexcept { return session_.get(); }
 
@@ -35,6 +38,7 @@ class value_holder {
   counted<pending> value_;
   std::shared_ptr<session> session_;
   usage_counts& counts_;
+  mutable std::atomic<bool> detached_{false};
 };
 
 }  // namespace rh::detail

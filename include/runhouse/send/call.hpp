@@ -186,6 +186,10 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   /// True if the await would not wait.
   bool is_ready() const noexcept { return handle_.is_ready(); }
 
+  /// Lets the call run to its end with nobody to take its result, or its error. It ends with the program at the latest.
+  /// Errors: errc::already_taken.
+  void detach() { static_cast<void>(handle_.take()); }
+
   /// Gives the call up.
   void cancel() noexcept { handle_.cancel(); }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <runhouse/async/task.hpp>
 #include <runhouse/function/callable.hpp>
 #include <runhouse/function/fn.hpp>
 #include <runhouse/send/argument.hpp>
@@ -28,11 +27,6 @@ inline constexpr bool is_member_fn<fn<Function>> = std::is_member_pointer_v<decl
 
 template <class T>
 inline constexpr bool is_function_pointer = std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>;
-
-template <class T>
-inline constexpr bool is_task = false;
-template <class T>
-inline constexpr bool is_task<task<T>> = true;
 
 /// Whether F is the type of a lambda, by what the compilers call those.
 template <class F>
@@ -70,7 +64,6 @@ enum class send_problem {
   parameter,
   result_reference,
   result_view,
-  result_task,
   result_ref,
   result,
 };
@@ -134,8 +127,6 @@ consteval send_problem result_problem() {
     return send_problem::result_reference;
   } else if constexpr (!std::same_as<typename parameter<R>::travels, std::remove_cv_t<R>>) {
     return send_problem::result_view;
-  } else if constexpr (is_task<R>) {
-    return send_problem::result_task;
   } else if constexpr (is_ref<R> || is_ref_list<R>) {
     return send_problem::result_ref;
   } else {
@@ -146,7 +137,7 @@ consteval send_problem result_problem() {
 template <class R, class... A>
 consteval send_problem signature_problem(std::type_identity<signature<R, A...>>) {
   return []<std::size_t... I>(std::index_sequence<I...>) {
-    for (const send_problem p : {parameter_problem<A, I + 1 == sizeof...(A)>()..., result_problem<R>()}) {
+    for (const send_problem p : {parameter_problem<A, I + 1 == sizeof...(A)>()..., result_problem<typename sent_result<R>::type>()}) {
       if (p != send_problem::none) return p;
     }
     return send_problem::none;

@@ -45,6 +45,9 @@ class [[nodiscard("a value that nobody refers to is not kept")]] ref {
   /// Asks for the value: a call that ends when it has come, and leaves the value where it is.
   call<T> fetch() const { return {held()->where()->fetch(to_), &detail::take_one<T>}; }
 
+  /// Lets the call that makes the value run to its end also when nothing refers to the value any more.
+  void detach() const { held()->detach(); }
+
   /// True if the value is there, or will never be because its call has failed.
   bool is_ready() const { return held()->value()->has_ended(); }
 

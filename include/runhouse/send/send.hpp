@@ -11,7 +11,9 @@
 #include <runhouse/send/ref.hpp>
 #include <runhouse/send/stream.hpp>
 
+#include <cstddef>
 #include <memory>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -68,7 +70,8 @@ namespace rh {
 ///     rh::send filter(gaussian{1.5}, gpu);           // a function object with serialize(): its state travels
 ///
 /// Parameters may be T, const T& and T&& of serializable types; std::string_view and std::span<const raw> view the
-/// arguments where they arrive, until the function returns. The result is a value or void.
+/// arguments where they arrive, until the function returns. The result is a value or void, or an rh::task of one: a
+/// coroutine runs there to its end.
 ///
 /// Arguments are serialized before a call returns, so nothing of the caller's must outlive it.
 /// Executor: any thread may call. Lifetime: keeps its cluster.
@@ -81,7 +84,7 @@ class send {
   static constexpr bool carries_state = is_sent && detail::carries_state<F>;
 
  public:
-  using result_type = typename signature::result;
+  using result_type = typename detail::sent_result<typename signature::result>::type;
 
   send([[maybe_unused]] F f, const cluster& on) : session_(on.session()) {
     if constexpr (carries_state) state_ = std::make_shared<const wire::payload>(wire::encode(f));
@@ -90,6 +93,20 @@ class send {
     requires(!detail::carries_state<F>)
       : session_(on.session()) {}
 
+  /// The same, for calls that are made again, up to `times`, if the worker that ran them died: for functions that may run
+  /// more than once. Never after an exception.
+  send retry(unsigned times) const {
+    send with = *this;
+    with.options_.retries = times;
+    return with;
+  }
+  /// The same, whose enqueue() uses the queue of that name. Precondition: it is not empty.
+  send queue(std::string name) const {
+    send with = *this;
+    with.options_.queue = std::move(name);
+    return with;
+  }
+
   /// Runs it there.
   /// Errors: errc::bad_payload where an argument's own serialize() fails. All else comes out of the await.
   template <class... A>
@@ -97,9 +114,38 @@ class send {
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
-      return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...));
+      return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...), options_);
     } else {
       return {{}, nullptr};
+    }
+  }
+
+  /// Runs it there when those that were enqueued before have ended: one at a time, in this order, per queue. The queue is
+  /// the function's own, unless queue() has named another.
+  /// Errors: as operator().
+  template <class... A>
+  call<result_type> enqueue(A&&... arguments) const {
+    using fits = detail::argument_checks<signature, A...>;
+    RH_CHECK_ARGUMENTS
+    if constexpr (counts && fits::all) {
+      detail::call_options options = options_;
+      if (options.queue.empty()) options.queue = detail::registration<F>::get().name;
+      options.is_queued = true;
+      return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...), options);
+    } else {
+      return {{}, nullptr};
+    }
+  }
+
+  /// Runs it `times` times with the same arguments, in parallel over the workers.
+  template <class... A>
+  map_call<result_type> repeat(std::size_t times, A&&... arguments) const {
+    using fits = detail::argument_checks<signature, A...>;
+    RH_CHECK_ARGUMENTS
+    if constexpr (counts && fits::all) {
+      return gather(detail::argument_columns(times, detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...)));
+    } else {
+      return map_call<result_type>({}, nullptr);
     }
   }
 
@@ -142,7 +188,7 @@ class send {
     using fits = detail::map_checks<signature, A...>;
     RH_CHECK_MAP
     if constexpr (spreads && fits::all) {
-      return {session_->map(detail::registration<F>::get(), detail::encode_map<signature>(state_, std::forward<A>(arguments)...),
+      return {session_->map(detail::registration<F>::get(), detail::encode_map<signature>(state_, std::forward<A>(arguments)...), options_,
                             detail::map_results::one_by_one),
               &detail::take_completed<result_type>};
     } else {
@@ -188,11 +234,11 @@ class send {
   }
 
  private:
-  call<result_type> start(detail::call_arguments arguments) const {
-    return {session_->call(detail::registration<F>::get(), std::move(arguments)), &detail::take_one<result_type>};
+  call<result_type> start(detail::call_arguments arguments, const detail::call_options& options) const {
+    return {session_->call(detail::registration<F>::get(), std::move(arguments), options), &detail::take_one<result_type>};
   }
   map_call<result_type> gather(detail::argument_columns arguments) const {
-    auto all = session_->map(detail::registration<F>::get(), std::move(arguments), detail::map_results::all);
+    auto all = session_->map(detail::registration<F>::get(), std::move(arguments), options_, detail::map_results::all);
     if constexpr (std::is_void_v<result_type>) {
       return {std::move(all), &detail::take_all_void};
     } else {
@@ -200,7 +246,7 @@ class send {
     }
   }
   ref<result_type> leave(detail::call_arguments arguments) const {
-    return ref<result_type>(session_->keep(detail::registration<F>::get(), std::move(arguments)));
+    return ref<result_type>(session_->keep(detail::registration<F>::get(), std::move(arguments), options_));
   }
   std::vector<ref<result_type>> leave_each(detail::argument_columns arguments) const {
     std::vector<ref<result_type>> refs;
@@ -211,6 +257,7 @@ class send {
 
   std::shared_ptr<detail::session> session_;
   wire::shared_payload state_;
+  detail::call_options options_;
 
   // Last, since clang reads no further in a class where one fails.
   static_assert(
@@ -269,7 +316,6 @@ class send {
                 "runhouse: a function that returns a reference or a pointer cannot be sent; return a value");
   static_assert(found != problem::result_view,
                 "runhouse: a function that returns a view cannot be sent; return a std::string or a std::vector");
-  static_assert(found != problem::result_task, "runhouse: a coroutine cannot be sent; return the value itself");
   static_assert(found != problem::result_ref,
                 "runhouse: a function returns a value, not rh::ref; call it with .remote(), which leaves the value there");
   static_assert(found != problem::result,

@@ -526,7 +526,8 @@ inline void worker_link::exited() noexcept {
     not_started.push_back(take_last());
   }
   std::reverse(not_started.begin(), not_started.end());
-  fail_running(why);
+  auto again = fail_running(why);
+  not_started.insert(not_started.begin(), std::make_move_iterator(again.begin()), std::make_move_iterator(again.end()));
   if (!ready_ && !last_output_.empty()) why += "; it printed: " + last_output_;
   owner_->worker_ended(*this, std::move(not_started), why);
 }
@@ -549,18 +550,26 @@ inline void worker_link::read_outbox() noexcept {
   }
 }
 
-inline void worker_link::fail_running(const std::string& why) {
+/// Gives those that may be tried again.
+inline std::vector<call_ptr> worker_link::fail_running(const std::string& why) {
+  std::vector<call_ptr> again;
   while (!calls_.empty()) {
     sent_call running = take_front();
     call_outcome outcome;
     outcome.head.kind = wire::outcome_kind::error;
     const bool cancelled = running.call->cancel_requested();
+    if (!cancelled && running.call->retries_left > 0) {
+      --running.call->retries_left;
+      again.push_back(std::move(running.call));
+      continue;
+    }
     outcome.head.code = static_cast<std::uint32_t>(cancelled ? errc::cancelled : errc::worker_died);
     outcome.head.what = "the worker (pid " + std::to_string(pid()) + ") " + why;
     outcome.reached = stage::may_have_run;
     outcome.output = std::move(running.last_output);
     running.call->finish(std::move(outcome));
   }
+  return again;
 }
 
 }  // namespace rh::detail
