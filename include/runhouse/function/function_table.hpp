@@ -22,6 +22,7 @@ struct argument_view {
 struct invocation {
   std::span<const argument_view> arguments;
   std::stop_token stop;
+  bool* began = nullptr;  ///< set when the arguments are there and the function is called
 };
 
 /// Decodes the arguments, runs the function, encodes its result. Throws what the function throws.

@@ -88,6 +88,7 @@ wire::payload run_thunk(const invocation& call) {
     std::tuple<held_argument<std::tuple_element_t<I, parameters>>...> held{
         held_argument<std::tuple_element_t<I, parameters>>(call.arguments[I + first])...};
     const auto invoke = [&](auto& f) -> decltype(auto) {
+      if (call.began != nullptr) *call.began = true;
       if constexpr (travels::takes_stop_token) {
         return f(std::get<I>(held).pass()..., call.stop);
       } else {

@@ -100,6 +100,7 @@ class call_state final : public pending {
     return failure_.get();
   }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return file_; }
+  inline call_origin origin(std::size_t) const override;
   inline wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override;
 
  private:
@@ -248,6 +249,10 @@ inline wire::payload_view call_state::result(std::size_t, std::vector<std::span<
   wire::payload_view value;
   wire::view_payloads({&result_, 1}, body_.bytes(), segments, {&value, 1});
   return value;
+}
+
+inline call_origin call_state::origin(std::size_t) const {
+  return {pretty_name(function_name), session_->host(), id, stage::ran};
 }
 
 inline void call_state::finish(call_outcome&& outcome) noexcept {

@@ -29,6 +29,7 @@ class fetched_value final : public pending, end_waiter {
     cancelled_ = true;
     ended();
   }
+  call_origin origin(std::size_t) const override { return of_->value()->origin(0); }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     if (cancelled_) fail(errc::cancelled, "the wait for a value was cancelled");
     return of_->value()->result(0, segments);

@@ -36,6 +36,7 @@ class kept_result final : public pending, end_waiter {
   }
   void cancel() noexcept override { from_->cancel(); }
   const call_outcome* failure() const noexcept override { return from_->failure(); }
+  call_origin origin(std::size_t) const override { return from_->origin(0); }
   const call_state* maker() const noexcept override { return from_.get(); }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return from_->in_file(); }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
@@ -69,6 +70,7 @@ class put_value final : public pending {
   }
   ~put_value() override { session_->free_store(value_->size_bytes()); }
   void cancel() noexcept override {}
+  call_origin origin(std::size_t) const override { return {"put", session_->host(), 0, stage::ran}; }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return value_->file; }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     return wire::view(*value_, segments);

@@ -44,12 +44,13 @@ class mapped_calls final : public streaming {
     self_ = counted<mapped_calls>(this);
     fill_later();
   }
-  void cancel() noexcept override;
+  inline void cancel() noexcept override;
 
   std::size_t calls_made() const noexcept override { return total_; }
   std::size_t calls_ended() const noexcept override { return ended_.load(std::memory_order_acquire); }
-  wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) override;
-  counted<streamed_element> next() override;
+  call_origin origin(std::size_t) const override { return {pretty_name(function_.name), session_->host(), 0, stage::ran}; }
+  inline wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) override;
+  inline counted<streamed_element> next() override;
 
  private:
   struct element final : end_waiter {
@@ -136,6 +137,7 @@ class mapped_calls::next_element final : public streamed_element {
   explicit next_element(counted<mapped_calls> of) noexcept : of_(std::move(of)) {}
 
   std::size_t index() const noexcept override { return given_.index; }
+  call_origin origin(std::size_t) const override { return given_.call->origin(0); }
   bool is_empty() const noexcept override { return !given_.call && !cancelled_; }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     if (cancelled_) fail(errc::cancelled, "the wait for the next result was cancelled");

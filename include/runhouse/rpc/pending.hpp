@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/core/error.hpp>
 #include <runhouse/wire/payload.hpp>
 
 #include <atomic>
@@ -82,6 +83,8 @@ class pending {
   virtual wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) = 0;
   /// Where the result of the only call is, if that is a file; else null. Precondition: it has given a value.
   virtual std::shared_ptr<const wire::payload_file> in_file() const noexcept { return nullptr; }
+  /// Where the value of call `index` comes from. Precondition: it has given one.
+  virtual call_origin origin(std::size_t index) const { return static_cast<void>(index), call_origin{}; }
   /// What it failed with; null if it gave a value. Precondition: has_ended().
   virtual const call_outcome* failure() const noexcept { return nullptr; }
   /// The call whose result it is; null if it is none's.

@@ -21,12 +21,32 @@ namespace rh {
 
 namespace detail {
 
+/// A result came that does not decode.
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_result(const pending& ended, std::size_t index, const error& e) {
+  call_origin origin = ended.origin(index);
+  std::string what = origin.function + " on " + origin.host + ": its result came, but: " + e.what();
+  throw error(e.kind(), std::move(what), std::move(origin));
+}
+
+template <class R>
+R decode_result(pending& ended, std::size_t index, std::vector<std::span<const std::byte>>& segments) {
+  const wire::payload_view value = ended.result(index, segments);
+  try {
+    return wire::decode<R>(value);
+  } catch (const error& e) {
+    fail_result(ended, index, e);
+  }
+}
+
 /// The result of a call that has ended, or of the only one that a map was made of.
 template <class R>
 R take_one(pending& ended) {
   std::vector<std::span<const std::byte>> segments;
-  [[maybe_unused]] const wire::payload_view value = ended.result(0, segments);
-  if constexpr (!std::is_void_v<R>) return wire::decode<R>(value);
+  if constexpr (std::is_void_v<R>) {
+    ended.result(0, segments);
+  } else {
+    return decode_result<R>(ended, 0, segments);
+  }
 }
 
 /// In input order; the first error of the input's order, if there is one.
@@ -36,7 +56,7 @@ std::vector<T> take_all(pending& ended) {
   std::vector<std::span<const std::byte>> segments;
   const std::size_t count = ended.calls_made();
   values.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) values.push_back(wire::decode<T>(ended.result(i, segments)));
+  for (std::size_t i = 0; i < count; ++i) values.push_back(decode_result<T>(ended, i, segments));
   return values;
 }
 inline void take_all_void(pending& ended) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <runhouse/rpc/pending.hpp>
-#include <runhouse/wire/archive.hpp>
+#include <runhouse/send/call.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -72,11 +72,11 @@ namespace detail {
 template <class R>
 outcome<R> take_outcome(pending& ended, std::size_t index, std::vector<std::span<const std::byte>>& segments) {
   try {
-    [[maybe_unused]] const wire::payload_view value = ended.result(index, segments);
     if constexpr (std::is_void_v<R>) {
+      ended.result(index, segments);
       return outcome<void>();
     } else {
-      return outcome<R>(wire::decode<R>(value));
+      return outcome<R>(decode_result<R>(ended, index, segments));
     }
   } catch (...) {
     return outcome<R>(std::current_exception());

@@ -112,6 +112,7 @@ struct outcome_head {
   bool output_waiting = false;  ///< what the call printed is followed, in its pipes, by the mark of its end
   payload_shape result;     ///< of a value
   std::uint32_t code = 0;   ///< of an exception its exception_kind, of an error its errc
+  bool ran = false;         ///< of an error: the function had begun
   std::string type_name;    ///< of an exception
   std::string what;         ///< of an exception or error
 };
@@ -386,7 +387,7 @@ inline void encode(const outcome_head& head, byte_writer& out) {
   out.put(static_cast<std::uint32_t>(head.kind));
   out.put(std::uint32_t{head.output_waiting});
   out.put(head.code);
-  out.put(std::uint32_t{0});
+  out.put(std::uint32_t{head.ran});
   if (head.kind == outcome_kind::value) {
     detail::encode(head.result, out);
   } else if (head.kind != outcome_kind::missing) {
@@ -401,7 +402,7 @@ inline result<outcome_head> decode_outcome(byte_reader& in) {
   const auto kind = in.get<std::uint32_t>();
   head.output_waiting = in.get<std::uint32_t>() == 1;
   head.code = in.get<std::uint32_t>();
-  in.get<std::uint32_t>();
+  head.ran = in.get<std::uint32_t>() == 1;
   if (!in.ok() || kind > 3) return errc::protocol_error;
   head.kind = static_cast<outcome_kind>(kind);
   if (head.kind == outcome_kind::value) {

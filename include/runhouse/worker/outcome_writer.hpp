@@ -169,7 +169,9 @@ inline void outcome_writer::send_in_parts(const wire::outcome_head& head, std::u
   try {
     encoded.emplace(head, stream, body);
   } catch (const error& e) {
-    encoded.emplace(worker_detail::refuse(e.kind(), e.what()).head, stream, std::span<const wire::payload_view>());
+    wire::outcome_head refused = worker_detail::refuse(e.kind(), e.what()).head;
+    refused.ran = true;
+    encoded.emplace(refused, stream, std::span<const wire::payload_view>());
   }
   wire::outgoing_message& message = *encoded;
   while (!message.done()) {

@@ -146,6 +146,7 @@ inline std::string unknown(const wire::function_id& id) {
 inline call_result run_call(function_finder& functions, const wire::call_head& head,
                             std::span<const argument_view> arguments, std::stop_token stop) {
   using namespace worker_detail;
+  bool began = false;
   try {
     const function_entry* entry = functions.find(head.function);
     if (entry == nullptr) return refuse(errc::unknown_function, unknown(head.function));
@@ -153,11 +154,15 @@ inline call_result run_call(function_finder& functions, const wire::call_head& h
       return refuse(errc::signature_mismatch, pretty_name(entry->name) + " has other parameter or result types there");
     }
     call_result out;
-    out.value = entry->run(invocation{arguments, std::move(stop)});
+    out.value = entry->run(invocation{arguments, std::move(stop), &began});
     out.head.result = wire::shape_of(out.value);
     return out;
   } catch (const error& e) {
-    if (e.code().category() == error_category()) return refuse(e.kind(), e.what());
+    if (e.code().category() == error_category()) {
+      call_result out = refuse(e.kind(), e.what());
+      out.head.ran = began;
+      return out;
+    }
     return thrown(wire::exception_kind::other, e.what());
   } catch (const std::exception& e) {
     return thrown(kind_of(e), e.what());

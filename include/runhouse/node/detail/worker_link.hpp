@@ -145,6 +145,7 @@ inline void worker_link::cancel_running(call_state& call) {
       call_outcome outcome;
       outcome.head.kind = wire::outcome_kind::error;
       outcome.head.code = static_cast<std::uint32_t>(errc::cancelled);
+      outcome.head.ran = true;
       outcome.head.what = "it was cancelled when its result waited for room in the store";
       end_waiting(std::move(outcome));
       read_calls();
@@ -348,6 +349,7 @@ inline call_outcome worker_link::store_full(std::uint64_t bytes) {
   call_outcome outcome;
   outcome.head.kind = wire::outcome_kind::error;
   outcome.head.code = static_cast<std::uint32_t>(errc::store_full);
+  outcome.head.ran = true;
   outcome.head.what = "its result of " + std::to_string(bytes) + " bytes: " + store_is_full(calls_.front().call->at());
   return outcome;
 }
@@ -388,8 +390,7 @@ inline void worker_link::finish_stored(call_outcome outcome) {
     owner_->call_returned(std::move(done.call));
     return;
   }
-  const bool ran = head.kind != wire::outcome_kind::error || static_cast<errc>(head.code) == errc::store_full;
-  outcome.reached = ran ? stage::ran : stage::not_started;
+  outcome.reached = head.kind != wire::outcome_kind::error || head.ran ? stage::ran : stage::not_started;
   if (head.kind != wire::outcome_kind::value) outcome.output = std::move(done.last_output);
   done.call->finish(std::move(outcome));
   owner_->worker_changed(*this);
