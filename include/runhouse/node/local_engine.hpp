@@ -41,9 +41,11 @@ class local_engine final : public worker_link::owner, public flushable {
   void submit(call_ptr call) noexcept;
   void cancel(call_state& call) noexcept;
   void queue_came_free(const std::string& name) noexcept;
-  /// There may be room in the store for results that wait for it.
+  /// There may be room in the store for results that wait for it: first for that of the oldest call.
   void room_came() noexcept {
-    for (const auto& w : std::vector(workers_)) w->retry_waiting();
+    auto waiting = workers_;
+    std::ranges::sort(waiting, {}, [](const auto& w) { return w->oldest_call(); });
+    for (const auto& w : waiting) w->retry_waiting();
   }
   /// Writes to the workers that there are now.
   std::uint64_t writes() const noexcept {

@@ -206,7 +206,9 @@ inline void call_state::begin() noexcept {
 
 inline bool call_state::fail_with_argument() {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
-    for (const auto& held : arguments[i].values()) {
+    const auto values = arguments[i].values();
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      const auto& held = values[k];
       const call_outcome* failed = held->value()->has_ended() ? held->value()->failure() : nullptr;
       if (failed == nullptr) continue;
       call_outcome outcome;
@@ -214,7 +216,8 @@ inline bool call_state::fail_with_argument() {
       outcome.output = failed->output;
       outcome.because = failed->because;
       if (outcome.because.empty()) {
-        outcome.because = "argument " + std::to_string(i + 1) + ", the result of " +
+        const std::string element = arguments[i].is_list() ? "element " + std::to_string(k + 1) + " of " : "";
+        outcome.because = element + "argument " + std::to_string(i + 1) + ", the result of " +
                           pretty_name(held->value()->maker()->function_name) + ", failed";
       }
       finish(std::move(outcome));

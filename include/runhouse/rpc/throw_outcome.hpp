@@ -38,7 +38,8 @@ inline void throw_outcome(const call_outcome& outcome, const char* mangled, cons
   call_origin origin{pretty_name(mangled), host, call_id, outcome.reached};
   const std::string where =
       origin.function + " on " + origin.host + ": " + (outcome.because.empty() ? "" : outcome.because + ": ");
-  const std::string output = outcome.output.empty() ? "" : "\nits last output:\n" + outcome.output;
+  std::string output = outcome.output.empty() ? "" : "\nits last output:\n" + outcome.output;
+  if (output.ends_with('\n')) output.pop_back();
   if (outcome.head.kind == wire::outcome_kind::error) {
     const auto code = static_cast<errc>(outcome.head.code);
     const std::string reached = outcome.reached == stage::may_have_run ? " while it ran this call" : "";
