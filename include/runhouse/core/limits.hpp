@@ -40,6 +40,8 @@ inline constexpr std::size_t archive_depth = 200;
 
 /// From starting a worker to its hello.
 inline constexpr std::chrono::seconds worker_handshake{30};
+/// From a worker that could not be started to the next try, where others do the work meanwhile.
+inline constexpr std::chrono::milliseconds start_again{200};
 /// A worker that has nothing to do for so long is ended: its memory may be wanted elsewhere.
 inline constexpr std::chrono::minutes worker_idle{10};
 /// How long a queued frame may wait for its task to suspend before the I/O thread sends it; up to 8 times that where

@@ -53,7 +53,7 @@ class local_engine final : public worker_link::owner, public flushable {
     for (const auto& w : workers_) sum += w->writes();
     return sum;
   }
-  engine_resources resources() const noexcept { return {os::usable_cpus(), max_workers_}; }
+  engine_resources resources() const noexcept { return {cpus_, max_workers_}; }
 
  private:
   void worker_changed(worker_link&) noexcept override { schedule_later(); }
@@ -80,12 +80,14 @@ class local_engine final : public worker_link::owner, public flushable {
   static void refuse(call_state& call, errc code, std::string what);
 
   runtime& runtime_;
+  const unsigned cpus_ = os::usable_cpus();
   unsigned max_workers_;
   output_sink sink_;
   std::deque<call_ptr> queue_;
   std::map<std::string, std::deque<call_ptr>> queues_;  // each has a call that holds it, and those behind that
   std::vector<std::shared_ptr<worker_link>> workers_;
   bool scheduled_ = false;
+  std::chrono::steady_clock::time_point start_again_{};
   std::chrono::steady_clock::duration idle_;
   asio::steady_timer idle_timer_;
   bool watches_idle_ = false;
@@ -221,6 +223,8 @@ inline void local_engine::start_workers() {
       waiting += w->divisible() - 1;
     }
   }
+  if (waiting <= starting || workers_.size() >= max_workers_) return;
+  if (!workers_.empty() && std::chrono::steady_clock::now() < start_again_) return;
   while (waiting > starting && workers_.size() < max_workers_) {
     try {
       auto w = std::make_shared<worker_link>(runtime_, *this, start_worker());
@@ -228,10 +232,14 @@ inline void local_engine::start_workers() {
       workers_.push_back(std::move(w));
       ++starting;
     } catch (const std::exception& e) {
-      if (!workers_.empty()) break;  // fewer than wanted, but the work goes on
-      for (const call_ptr& call : std::exchange(queue_, {})) {
-        refuse(*call, errc::worker_not_started, std::string("a worker could not be started: ") + e.what());
+      if (workers_.empty()) {
+        for (const call_ptr& call : std::exchange(queue_, {})) {
+          refuse(*call, errc::worker_not_started, std::string("a worker could not be started: ") + e.what());
+        }
       }
+      // With fewer than wanted the work goes on; what was refused is likely to be refused again at once.
+      start_again_ = std::chrono::steady_clock::now() + limits::start_again;
+      break;
     }
     choose_pollers();
   }
@@ -253,7 +261,7 @@ inline void local_engine::rebalance() {
 /// Spinning pays only where each worker and the spinning thread have a core of their own.
 inline void local_engine::choose_pollers() {
   std::vector<poller*> pollers;
-  if (workers_.size() < os::usable_cpus()) {
+  if (workers_.size() < cpus_) {
     for (const auto& w : workers_) pollers.push_back(w.get());
   }
   runtime_.set_pollers(std::move(pollers));
