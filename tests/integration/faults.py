@@ -52,12 +52,15 @@ else:
     check("an argument for which a worker has no memory", said == "bad_alloc" or said.startswith("payload_too_large, not started"), got)
     check("and that harms nothing", got.get("a small one after that") == "ok", got)
 
-got = run("descriptors")
-said = got.get("no descriptors", "")
-check("without descriptors no worker starts", said.startswith("worker_not_started, not started: ") and "Too many open files" in said, got)
-check("with some again it does", got.get("descriptors again") == "ok", got)
-check("a large argument needs none", got.get("a large argument without descriptors") == "ok", got)
-check("and may have one", got.get("and with them") == "ok", got)
+if is_sanitized:
+    skipped += 1  # UBSan itself takes descriptors, to look at whether memory is readable
+else:
+    got = run("descriptors")
+    said = got.get("no descriptors", "")
+    check("without descriptors no worker starts", said.startswith("worker_not_started, not started: ") and "Too many open files" in said, got)
+    check("with some again it does", got.get("descriptors again") == "ok", got)
+    check("a large argument needs none", got.get("a large argument without descriptors") == "ok", got)
+    check("and may have one", got.get("and with them") == "ok", got)
 
 
 def become_nobody():

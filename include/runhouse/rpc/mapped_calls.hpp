@@ -203,9 +203,12 @@ inline void mapped_calls::element_ended(element& e) noexcept {
   e.call = {};
   free_.push_back(&e);
   ended_.fetch_add(1, std::memory_order_release);
-  // In batches, so that calls leave in batches.
-  if (2 * free_.size() >= elements_.size()) fill();
-  end_if_done();
+  // In batches, so that calls leave in batches. Nothing follows either, for this may be gone then.
+  if (2 * free_.size() >= elements_.size()) {
+    fill();
+  } else {
+    end_if_done();
+  }
 }
 
 inline void mapped_calls::keep_result(element& e) {
