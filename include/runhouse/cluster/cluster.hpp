@@ -28,13 +28,15 @@ class cluster {
   /// How many calls may run there at the same time.
   unsigned workers() const noexcept { return session_->workers(); }
 
-  /// A function bound to this cluster: `auto there = gpu.send<&render>();`
-  template <auto Function>
-  rh::send<fn<Function>> send() const;
+  /// A function bound to this cluster: `auto there = gpu.send<&render>();`, or with what each of its calls needs:
+  /// `gpu.send<&train>(rh::gpus(1), rh::cpus(4))`, see needs/needs.hpp.
+  /// Errors: errc::impossible_needs where a need makes no sense. One that the cluster cannot meet fails the call.
+  template <auto Function, class... Needs>
+  rh::send<fn<Function>> send(const Needs&... needs) const;
 
-  /// Takes a value there, as an rh::ref for the sends of this cluster: it travels once, whatever number of calls take it.
-  /// Text becomes a std::string there, a std::span<const raw> a std::vector.
-  /// Errors: errc::bad_payload where the value's own serialize() fails.
+  /// Takes a value there, as an rh::ref for the sends of this cluster: it travels once, whatever number of calls take
+  /// it. Text becomes a std::string there, a std::span<const raw> a std::vector. Errors: errc::bad_payload where the
+  /// value's own serialize() fails.
   template <class T>
   auto put(const T& value) const;
 
@@ -50,10 +52,14 @@ class cluster {
 /// Workers of this process on this machine, as many as it may use CPUs (affinity mask and cgroup quota; overridden by
 /// RUNHOUSE_WORKERS). They start on demand, stay warm, and end with the program.
 /// Errors: errc::not_served.
-inline cluster local() { return cluster(detail::backend::get().local(0)); }
+inline cluster local() {
+  return cluster(detail::backend::get().local(0));
+}
 
 /// The same with at most `workers` of its own. Precondition: workers > 0.
-inline cluster local(unsigned workers) { return cluster(detail::backend::get().local(workers)); }
+inline cluster local(unsigned workers) {
+  return cluster(detail::backend::get().local(workers));
+}
 
 /// A connection being made: co_await it, or get().
 class [[nodiscard]] connecting {
@@ -83,7 +89,8 @@ class [[nodiscard]] connecting {
 /// Errors: errc::unknown_cluster, errc::not_served.
 inline connecting connect(std::string_view name) {
   if (name != "local") {
-    fail(errc::unknown_cluster, "there is no cluster named '" + std::string(name) + "'; this version of runhouse knows 'local'");
+    fail(errc::unknown_cluster,
+         "there is no cluster named '" + std::string(name) + "'; this version of runhouse knows 'local'");
   }
   return connecting(local());
 }

@@ -40,6 +40,8 @@ enum class errc {
   ref_elsewhere,        ///< an argument is a ref to a value on another cluster
   store_full,           ///< there is no room for one more value there
   pin_type,             ///< a key is pinned as a value of another type
+  // machines
+  impossible_needs,     ///< a send needs what the machine does not have
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -100,6 +102,7 @@ inline const char* name_of(errc e) noexcept {
     case errc::ref_elsewhere: return "ref_elsewhere";
     case errc::store_full: return "store_full";
     case errc::pin_type: return "pin_type";
+    case errc::impossible_needs: return "impossible_needs";
   }
   return "unknown";
 }

@@ -42,6 +42,14 @@ inline constexpr std::size_t archive_depth = 200;
 inline constexpr std::chrono::seconds worker_handshake{30};
 /// From a worker that could not be started to the next try, where others do the work meanwhile.
 inline constexpr std::chrono::milliseconds start_again{200};
+/// For the answer of nvidia-smi: without its persistence mode it first wakes the driver, GPU by GPU.
+inline constexpr std::chrono::seconds gpu_query{30};
+/// How old that answer may be when a worker is given a GPU: its free memory changes.
+inline constexpr std::chrono::seconds gpu_answer{2};
+/// From finding that other programs have the GPUs to looking again.
+inline constexpr std::chrono::milliseconds gpu_again{500};
+/// How long a worker keeps its share of the machine, at least, where calls of other needs wait for it.
+inline constexpr std::chrono::milliseconds share{20};
 /// A worker that has nothing to do for so long is ended: its memory may be wanted elsewhere.
 inline constexpr std::chrono::minutes worker_idle{10};
 /// How long a queued frame may wait for its task to suspend before the I/O thread sends it; up to 8 times that where

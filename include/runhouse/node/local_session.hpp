@@ -16,9 +16,11 @@ namespace rh::detail {
 /// A node inside the program itself: calls are handed over in memory, and all ends with the program.
 class local_session final : public call_maker {
  public:
-  local_session(unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle = limits::worker_idle,
+  local_session(local_resources has, output_sink sink, std::chrono::steady_clock::duration idle = limits::worker_idle,
                 std::uint64_t store_bytes = os::usable_memory() / 2)
-      : call_maker(store_bytes), runtime_(runtime::instance()), engine_(std::make_unique<engine_on_strand>(runtime_, workers, std::move(sink), idle)) {}
+      : call_maker(store_bytes),
+        runtime_(runtime::instance()),
+        engine_(std::make_unique<engine_on_strand>(runtime_, std::move(has), std::move(sink), idle)) {}
   local_session(const local_session&) = delete;
   local_session& operator=(const local_session&) = delete;
   /// Its engine ends on the strand, to which it belongs.
@@ -37,8 +39,8 @@ class local_session final : public call_maker {
  private:
   /// Deferred once, to be destroyed.
   struct engine_on_strand final : strand_work {
-    engine_on_strand(runtime& r, unsigned workers, output_sink sink, std::chrono::steady_clock::duration idle)
-        : engine(r, workers, std::move(sink), idle) {}
+    engine_on_strand(runtime& r, local_resources has, output_sink sink, std::chrono::steady_clock::duration idle)
+        : engine(r, std::move(has), std::move(sink), idle) {}
     void run() noexcept override { delete this; }
     struct retry_work final : strand_work {
       explicit retry_work(local_engine& e) noexcept : engine(e) {}

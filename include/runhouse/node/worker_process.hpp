@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/needs/needs.hpp>
+#include <runhouse/node/gpu_claim.hpp>
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
@@ -9,7 +11,9 @@
 
 #include <array>
 #include <fcntl.h>
+#include <map>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,9 +33,29 @@ struct worker_process {
   std::string mark_token;
 };
 
-/// Starts this program's own executable as a worker. From /proc/self/exe and not from its path, which a relink may
-/// have replaced. Errors: std::system_error.
-inline worker_process start_worker() {
+/// The environment of a worker for calls of such needs that has these GPUs: this program's, without the library's own
+/// variables, and with those that the needs name.
+inline std::vector<std::string> worker_environment(const needs& n, std::span<const gpu_claim> gpus) {
+  std::map<std::string, std::string> named = n.env;
+  if (n.gpus) {
+    std::string& visible = named["CUDA_VISIBLE_DEVICES"];
+    visible.clear();
+    for (const gpu_claim& g : gpus) visible += (visible.empty() ? "" : ",") + g.uuid;
+  }
+  std::vector<std::string> all;
+  for (char** variable = os::environment(); *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    if (!text.starts_with("RUNHOUSE_") && !named.contains(std::string(text.substr(0, text.find('=')))))
+      all.emplace_back(text);
+  }
+  for (const auto& [name, value] : named) all.push_back(name + "=" + value);
+  return all;
+}
+
+/// Starts this program's own executable as a worker for calls of such needs, which holds the claims on its GPUs too, as
+/// long as any process of its lives. From /proc/self/exe and not from its path, which a relink may have replaced.
+/// Errors: std::system_error.
+inline worker_process start_worker(const needs& n, std::span<const gpu_claim> gpus) {
   worker_process w;
   auto [calls, their_calls] = os::socket_pair();
   auto [control, their_control] = os::socket_pair();
@@ -49,11 +73,12 @@ inline worker_process start_worker() {
   os::spawn_request request;
   request.path = "/proc/self/exe";
   request.arguments = {"runhouse-worker"};
-  for (char** variable = os::environment(); *variable != nullptr; ++variable) {
-    if (!std::string_view(*variable).starts_with("RUNHOUSE_")) request.environment.emplace_back(*variable);
-  }
+  request.environment = worker_environment(n, gpus);
+  request.folder = n.cwd;
   request.environment.push_back("RUNHOUSE_WORKER=" + w.mark_token);
-  request.descriptors = {nothing.get(), their_out.get(), their_err.get(), their_calls.get(), their_control.get(), memory_fd.get()};
+  request.descriptors = {nothing.get(),     their_out.get(),     their_err.get(),
+                         their_calls.get(), their_control.get(), memory_fd.get()};
+  for (const gpu_claim& g : gpus) request.descriptors.push_back(g.file.descriptor());
   w.process = os::spawn(request);
   w.calls = std::move(calls);
   w.control = std::move(control);

@@ -31,7 +31,8 @@ struct exit_status {
       case how::exited: return "exited with code " + std::to_string(number);
       case how::signalled: {
         const char* name = ::strsignal(number);
-        return "was killed by signal " + std::to_string(number) + (name != nullptr ? std::string(" (") + name + ")" : "");
+        return "was killed by signal " + std::to_string(number) +
+               (name != nullptr ? std::string(" (") + name + ")" : "");
       }
       case how::unknown: break;
     }
@@ -59,7 +60,8 @@ class process {
   std::optional<exit_status> try_wait() noexcept {
     siginfo_t info{};
     for (;;) {
-      if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG) == 0) break;
+      if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG) == 0)
+        break;
       if (errno == EINTR) continue;
       reaped_ = true;
       return exit_status{};
@@ -79,10 +81,11 @@ class process {
 /// What to start: by posix_spawn, in a process group of its own, with default signals, and no descriptor but those
 /// named here.
 struct spawn_request {
-  std::string path;
+  std::string path;                      ///< without a slash: the name of a program, found by PATH
   std::vector<std::string> arguments;    ///< argv, the name first
   std::vector<std::string> environment;  ///< NAME=value, all of it
   std::vector<int> descriptors;          ///< become 0, 1, 2, ... there
+  std::string folder;                    ///< its working directory; empty: this process's
 };
 
 /// Errors: std::system_error with the reason of the system (EAGAIN: no more processes; ENOMEM; ENOENT).
@@ -101,8 +104,14 @@ inline process spawn(const spawn_request& request) {
   // First out of the way of the numbers that they are to get, then onto them.
   const int count = static_cast<int>(request.descriptors.size());
   std::vector<unique_fd> away;
-  for (const int fd : request.descriptors) away.push_back(checked(::fcntl(fd, F_DUPFD_CLOEXEC, count), "duplicating a descriptor"));
-  for (int i = 0; i < count; ++i) posix_spawn_file_actions_adddup2(&files.value, away[static_cast<std::size_t>(i)].get(), i);
+  for (const int fd : request.descriptors)
+    away.push_back(checked(::fcntl(fd, F_DUPFD_CLOEXEC, count), "duplicating a descriptor"));
+  for (int i = 0; i < count; ++i)
+    posix_spawn_file_actions_adddup2(&files.value, away[static_cast<std::size_t>(i)].get(), i);
+  if (!request.folder.empty()) {
+    if (::access(request.folder.c_str(), X_OK) != 0) fail_errno("entering the folder '" + request.folder + "'");
+    posix_spawn_file_actions_addchdir_np(&files.value, request.folder.c_str());
+  }
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
   posix_spawn_file_actions_addclosefrom_np(&files.value, count);
 #endif
@@ -124,7 +133,7 @@ inline process spawn(const spawn_request& request) {
   envp.push_back(nullptr);
 
   pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, request.path.c_str(), &files.value, &attr.value, argv.data(), envp.data());
+  const int error = ::posix_spawnp(&pid, request.path.c_str(), &files.value, &attr.value, argv.data(), envp.data());
   if (error != 0) {
     errno = error;
     fail_errno("starting a process");

@@ -23,16 +23,19 @@ class call_maker : public session, public call_runner, public std::enable_shared
     made->start();
     return made;
   }
-  counted<streaming> map(const function_entry& function, argument_columns arguments, const call_options& options, map_results how) final {
+  counted<streaming> map(const function_entry& function, argument_columns arguments, const call_options& options,
+                         map_results how) final {
     static_cast<void>(place_of(function));
     arguments.for_each_value([&](const value_holder& held) { check_place(function, held); });
     const std::size_t window = std::max<std::size_t>(limits::map_window, 4 * limits::prefetch_calls * workers());
-    const counted<mapped_calls> all(new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, window));
+    const counted<mapped_calls> all(
+        new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, window));
     all->start();
     return all;
   }
 
-  std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments, const call_options& options) final {
+  std::shared_ptr<const value_holder> keep(const function_entry& function, call_arguments arguments,
+                                           const call_options& options) final {
     const call_ptr made = make(function, std::move(arguments), options);
     made->head.keeps_result = true;
     const counted<kept_result> kept(new kept_result(made));
@@ -42,7 +45,8 @@ class call_maker : public session, public call_runner, public std::enable_shared
   }
   std::shared_ptr<const value_holder> put(wire::shared_payload value) final {
     const std::uint64_t bytes = value->size_bytes();
-    if (!store().take(bytes)) fail(errc::store_full, "put of " + std::to_string(bytes) + " bytes: " + store_is_full(*this));
+    if (!store().take(bytes))
+      fail(errc::store_full, "put of " + std::to_string(bytes) + " bytes: " + store_is_full(*this));
     return hold(counted<put_value>(new put_value(std::move(value), shared_from_this())));
   }
   counted<pending> fetch(std::shared_ptr<const value_holder> value) final {
@@ -61,7 +65,8 @@ class call_maker : public session, public call_runner, public std::enable_shared
   }
   void check_place(const function_entry& function, const value_holder& held) const {
     if (held.where() == this) return;
-    fail(errc::ref_elsewhere, pretty_name(function.name) + " on " + host() + " was given a ref to a value on " + held.where()->host() +
+    fail(errc::ref_elsewhere, pretty_name(function.name) + " on " + host() + " was given a ref to a value on " +
+                                  held.where()->host() +
                                   ", another cluster; co_await the ref first, and pass the value");
   }
   call_ptr make(const function_entry& function, call_arguments arguments, const call_options& options) final {
@@ -76,6 +81,7 @@ class call_maker : public session, public call_runner, public std::enable_shared
     made->arguments = std::move(arguments);
     made->retries_left = options.retries;
     if (options.is_queued) made->queue = options.queue;
+    made->needs = options.needs;
     return made;
   }
 };

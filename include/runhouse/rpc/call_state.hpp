@@ -63,6 +63,7 @@ class call_state final : public pending {
 
   unsigned retries_left = 0;  ///< its runner's, after the start
   std::string queue;          ///< empty: it is not queued
+  std::shared_ptr<const rh::needs> needs;  ///< null: nothing special
   bool holds_queue = false;   ///< its runner's: those behind it in its queue wait for its end
   /// Its runner's: where it was sent, while it is there.
   struct {
@@ -96,9 +97,7 @@ class call_state final : public pending {
   session& at() const noexcept { return *session_; }
   /// On the strand: it has ended. Later ends of the same call are dropped.
   void finish(call_outcome&& outcome) noexcept;
-  const call_outcome* failure() const noexcept override {
-    return failure_.get();
-  }
+  const call_outcome* failure() const noexcept override { return failure_.get(); }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return file_; }
   inline call_origin origin(std::size_t) const override;
   inline wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override;

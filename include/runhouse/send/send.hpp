@@ -23,45 +23,45 @@ namespace rh {
 
 // The sentences about arguments, for each function that takes some. Macros, so that the user's own line is the only one
 // between the compiler and the sentence.
-#define RH_CHECK_ARGUMENTS \
-    static_assert(!is_sent || fits::unmarked, "runhouse: rh::each() marks what map() spreads; call .map() instead"); \
-    constexpr bool asks = is_sent && fits::unmarked && !fits::refused; \
-    static_assert(!asks || fits::enough, \
-                  "runhouse: too few arguments for the function (default arguments do not travel)"); \
-    static_assert(!asks || fits::not_more, "runhouse: too many arguments for the function"); \
-    constexpr bool counts = asks && fits::enough && fits::not_more; \
-    static_assert(!counts || fits::template fits<1>, \
-                  "runhouse: argument 1 does not convert to the function's parameter 1"); \
-    static_assert(!counts || fits::template fits<2>, \
-                  "runhouse: argument 2 does not convert to the function's parameter 2"); \
-    static_assert(!counts || fits::template fits<3>, \
-                  "runhouse: argument 3 does not convert to the function's parameter 3"); \
-    static_assert(!counts || fits::template fits<4>, \
-                  "runhouse: argument 4 does not convert to the function's parameter 4"); \
-    static_assert(!counts || fits::template fits<5>, \
-                  "runhouse: argument 5 does not convert to the function's parameter 5"); \
-    static_assert(!counts || fits::template fits<6>, \
-                  "runhouse: argument 6 does not convert to the function's parameter 6"); \
-    static_assert(!counts || fits::rest_fits, \
-                  "runhouse: an argument after the sixth does not convert to the function's parameter");
-#define RH_CHECK_MAP \
-    constexpr bool asks = is_sent && !fits::refused; \
-    static_assert( \
-        !asks || fits::has_range, \
-        "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's " \
-        "type first"); \
-    constexpr bool spreads = asks && fits::has_range; \
-    static_assert(!spreads || fits::enough, "runhouse: too few arguments for the function that map calls"); \
-    static_assert(!spreads || fits::not_more, "runhouse: too many arguments for the function that map calls"); \
-    static_assert( \
-        !spreads || !fits::enough || !fits::not_more || fits::all, \
-        "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's " \
-        "parameter");
-#define RH_CHECK_STARMAP \
-    static_assert(!is_sent || fits::has_tuples, "runhouse: starmap needs a range of tuples as its first argument"); \
-    static_assert( \
-        !is_sent || fits::elements_fit, \
-        "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
+#define RH_CHECK_ARGUMENTS                                                                                         \
+  static_assert(!is_sent || fits::unmarked, "runhouse: rh::each() marks what map() spreads; call .map() instead"); \
+  constexpr bool asks = is_sent && fits::unmarked && !fits::refused;                                               \
+  static_assert(!asks || fits::enough,                                                                             \
+                "runhouse: too few arguments for the function (default arguments do not travel)");                 \
+  static_assert(!asks || fits::not_more, "runhouse: too many arguments for the function");                         \
+  constexpr bool counts = asks && fits::enough && fits::not_more;                                                  \
+  static_assert(!counts || fits::template fits<1>,                                                                 \
+                "runhouse: argument 1 does not convert to the function's parameter 1");                            \
+  static_assert(!counts || fits::template fits<2>,                                                                 \
+                "runhouse: argument 2 does not convert to the function's parameter 2");                            \
+  static_assert(!counts || fits::template fits<3>,                                                                 \
+                "runhouse: argument 3 does not convert to the function's parameter 3");                            \
+  static_assert(!counts || fits::template fits<4>,                                                                 \
+                "runhouse: argument 4 does not convert to the function's parameter 4");                            \
+  static_assert(!counts || fits::template fits<5>,                                                                 \
+                "runhouse: argument 5 does not convert to the function's parameter 5");                            \
+  static_assert(!counts || fits::template fits<6>,                                                                 \
+                "runhouse: argument 6 does not convert to the function's parameter 6");                            \
+  static_assert(!counts || fits::rest_fits,                                                                        \
+                "runhouse: an argument after the sixth does not convert to the function's parameter");
+#define RH_CHECK_MAP                                                                                                \
+  constexpr bool asks = is_sent && !fits::refused;                                                                  \
+  static_assert(                                                                                                    \
+      !asks || fits::has_range,                                                                                     \
+      "runhouse: map needs a range to spread: mark it with rh::each(), or pass a range of the first parameter's "   \
+      "type first");                                                                                                \
+  constexpr bool spreads = asks && fits::has_range;                                                                 \
+  static_assert(!spreads || fits::enough, "runhouse: too few arguments for the function that map calls");           \
+  static_assert(!spreads || fits::not_more, "runhouse: too many arguments for the function that map calls");        \
+  static_assert(                                                                                                    \
+      !spreads || !fits::enough || !fits::not_more || fits::all,                                                    \
+      "runhouse: an argument of map, or an element of a range that it spreads, does not convert to the function's " \
+      "parameter");
+#define RH_CHECK_STARMAP                                                                                          \
+  static_assert(!is_sent || fits::has_tuples, "runhouse: starmap needs a range of tuples as its first argument"); \
+  static_assert(                                                                                                  \
+      !is_sent || fits::elements_fit,                                                                             \
+      "runhouse: the elements of starmap's tuples and the arguments after them do not fit the function's parameters");
 
 /// A callable bound to a cluster: calling it runs it there.
 ///
@@ -86,18 +86,38 @@ class send {
  public:
   using result_type = typename detail::sent_result<typename signature::result>::type;
 
-  send([[maybe_unused]] F f, const cluster& on) : session_(on.session()) {
+  /// Errors: errc::impossible_needs where a need makes no sense.
+  template <class... Needs>
+  send([[maybe_unused]] F f, const cluster& on, const Needs&... needs) : session_(on.session()) {
+    static_assert(detail::are_needs<Needs...>,
+                  "runhouse: what the calls of a send need is given as rh::gpus, rh::cpus, rh::memory, rh::resource, "
+                  "rh::env and rh::cwd");
     if constexpr (carries_state) state_ = std::make_shared<const wire::payload>(wire::encode(f));
+    need(needs...);
   }
-  explicit send(const cluster& on)
+  template <class... Needs>
     requires(!detail::carries_state<F>)
-      : session_(on.session()) {}
+  explicit send(const cluster& on, const Needs&... needs) : session_(on.session()) {
+    static_assert(detail::are_needs<Needs...>,
+                  "runhouse: what the calls of a send need is given as rh::gpus, rh::cpus, rh::memory, rh::resource, "
+                  "rh::env and rh::cwd");
+    need(needs...);
+  }
 
-  /// The same, for calls that are made again, up to `times`, if the worker that ran them died: for functions that may run
-  /// more than once. Never after an exception.
+  /// The same, for calls that are made again, up to `times`, if the worker that ran them died: for functions that may
+  /// run more than once. Never after an exception.
   send retry(unsigned times) const {
     send with = *this;
     with.options_.retries = times;
+    return with;
+  }
+  /// The same, whose calls run at most `count` at a time, in workers of their own, however many CPUs there are: more
+  /// for calls that mostly wait, fewer for those that disturb each other. Precondition: count > 0.
+  send workers(unsigned count) const {
+    send with = *this;
+    rh::needs own = options_.needs ? *options_.needs : rh::needs();
+    own.workers = count;
+    with.need(own);
     return with;
   }
   /// The same, whose enqueue() uses the queue of that name. Precondition: it is not empty.
@@ -120,9 +140,8 @@ class send {
     }
   }
 
-  /// Runs it there when those that were enqueued before have ended: one at a time, in this order, per queue. The queue is
-  /// the function's own, unless queue() has named another.
-  /// Errors: as operator().
+  /// Runs it there when those that were enqueued before have ended: one at a time, in this order, per queue. The queue
+  /// is the function's own, unless queue() has named another. Errors: as operator().
   template <class... A>
   call<result_type> enqueue(A&&... arguments) const {
     using fits = detail::argument_checks<signature, A...>;
@@ -143,7 +162,8 @@ class send {
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
-      return gather(detail::argument_columns(times, detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...)));
+      return gather(
+          detail::argument_columns(times, detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...)));
     } else {
       return map_call<result_type>({}, nullptr);
     }
@@ -188,7 +208,8 @@ class send {
     using fits = detail::map_checks<signature, A...>;
     RH_CHECK_MAP
     if constexpr (spreads && fits::all) {
-      return {session_->map(detail::registration<F>::get(), detail::encode_map<signature>(state_, std::forward<A>(arguments)...), options_,
+      return {session_->map(detail::registration<F>::get(),
+                            detail::encode_map<signature>(state_, std::forward<A>(arguments)...), options_,
                             detail::map_results::one_by_one),
               &detail::take_completed<result_type>};
     } else {
@@ -227,15 +248,21 @@ class send {
     using fits = detail::starmap_checks<signature, Tuples, A...>;
     RH_CHECK_STARMAP
     if constexpr (is_sent && fits::all) {
-      return leave_each(detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
+      return leave_each(
+          detail::encode_starmap<signature>(state_, std::forward<Tuples>(tuples), std::forward<A>(rest)...));
     } else {
       return {};
     }
   }
 
  private:
+  template <class... Needs>
+  void need(const Needs&... needs) {
+    if constexpr (sizeof...(Needs) > 0 && detail::are_needs<Needs...>) options_.set(rh::needs(needs...));
+  }
   call<result_type> start(detail::call_arguments arguments, const detail::call_options& options) const {
-    return {session_->call(detail::registration<F>::get(), std::move(arguments), options), &detail::take_one<result_type>};
+    return {session_->call(detail::registration<F>::get(), std::move(arguments), options),
+            &detail::take_one<result_type>};
   }
   map_call<result_type> gather(detail::argument_columns arguments) const {
     auto all = session_->map(detail::registration<F>::get(), std::move(arguments), options_, detail::map_results::all);
@@ -285,8 +312,9 @@ class send {
       found != problem::dangling_parameter,
       "runhouse: a parameter that is a pointer, a non-const reference or a std::span of non-const would refer to "
       "nothing there; take a value, std::string_view or std::span<const T>");
-  static_assert(found != problem::ref_parameter,
-                "runhouse: a function takes values, not rh::ref; let it take the T, and pass the rh::ref<T> to the send");
+  static_assert(
+      found != problem::ref_parameter,
+      "runhouse: a function takes values, not rh::ref; let it take the T, and pass the rh::ref<T> to the send");
   static_assert(found != problem::stop_token_place,
                 "runhouse: a std::stop_token must be the last parameter; move it there");
   static_assert(found != problem::long_double,
@@ -316,8 +344,9 @@ class send {
                 "runhouse: a function that returns a reference or a pointer cannot be sent; return a value");
   static_assert(found != problem::result_view,
                 "runhouse: a function that returns a view cannot be sent; return a std::string or a std::vector");
-  static_assert(found != problem::result_ref,
-                "runhouse: a function returns a value, not rh::ref; call it with .remote(), which leaves the value there");
+  static_assert(
+      found != problem::result_ref,
+      "runhouse: a function returns a value, not rh::ref; call it with .remote(), which leaves the value there");
   static_assert(found != problem::result,
                 "runhouse: the result cannot be serialized; give its type a serialize() and a default constructor");
 };
@@ -326,12 +355,19 @@ class send {
 #undef RH_CHECK_MAP
 #undef RH_CHECK_STARMAP
 
-template <class F>
-send(F, const cluster&) -> send<F>;
+template <class F, class... Needs>
+send(F, const cluster&, const Needs&...) -> send<F>;
 
-template <auto Function>
-rh::send<fn<Function>> cluster::send() const {
-  return rh::send<fn<Function>>(*this);
+template <auto Function, class... Needs>
+rh::send<fn<Function>> cluster::send(const Needs&... needs) const {
+  static_assert(detail::are_needs<Needs...>,
+                "runhouse: what the calls of a send need is given as rh::gpus, rh::cpus, rh::memory, rh::resource, "
+                "rh::env and rh::cwd");
+  if constexpr (detail::are_needs<Needs...>) {
+    return rh::send<fn<Function>>(*this, needs...);
+  } else {
+    return rh::send<fn<Function>>(*this);
+  }
 }
 
 }  // namespace rh
