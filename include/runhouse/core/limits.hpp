@@ -72,6 +72,9 @@ inline constexpr std::size_t map_window = 1024;
 /// What a worker keeps of results for such calls; what it does not keep is sent once more by its node.
 inline constexpr std::size_t kept_results = following_calls;
 inline constexpr std::size_t kept_result_bytes = 1024 * 1024;
+/// How far a generator may be ahead of its consumer: in bytes of items, whatever the last of them adds, and in items.
+inline constexpr std::uint64_t items_ahead_bytes = 1024 * 1024;
+inline constexpr std::uint32_t items_ahead = 1024;
 /// From a cancel to SIGTERM, and to SIGKILL, for a worker that does not heed its stop_token.
 inline constexpr std::chrono::seconds cancel_term{1};
 inline constexpr std::chrono::seconds cancel_kill{2};

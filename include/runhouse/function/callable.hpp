@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/async/generator.hpp>
 #include <runhouse/async/task.hpp>
 #include <runhouse/function/fn.hpp>
 #include <runhouse/wire/archive.hpp>
@@ -96,16 +97,20 @@ struct parameter<P> {
   static constexpr bool is_view = true;
 };
 
-/// A function that is a coroutine gives what its task gives.
+/// A function that is a coroutine gives what its task gives; a generator gives several.
 template <class R>
 struct sent_result {
   using type = R;
   static constexpr bool is_task = false;
+  static constexpr bool is_generator = false;
 };
 template <class R>
-struct sent_result<task<R>> {
-  using type = R;
+struct sent_result<task<R>> : sent_result<R> {
   static constexpr bool is_task = true;
+};
+template <class T>
+struct sent_result<generator<T>> : sent_result<T> {
+  static constexpr bool is_generator = true;
 };
 
 /// A parameter for which a list of values can be given, each an element: a std::vector.

@@ -18,11 +18,22 @@ struct argument_view {
   bool is_list = false;
 };
 
+/// Who gets the items of a function that gives several.
+class item_sink {
+ public:
+  /// May wait until its consumer has taken some. Errors: errc::cancelled.
+  virtual void put(wire::payload item) = 0;
+
+ protected:
+  ~item_sink() = default;
+};
+
 /// What a worker hands to a function's thunk.
 struct invocation {
   std::span<const argument_view> arguments;
   std::stop_token stop;
-  bool* began = nullptr;  ///< set when the arguments are there and the function is called
+  item_sink* items = nullptr;  ///< of a generator
+  bool* began = nullptr;       ///< set when the arguments are there and the function is called
 };
 
 /// Decodes the arguments, runs the function, encodes its result. Throws what the function throws.

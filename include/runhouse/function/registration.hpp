@@ -97,18 +97,24 @@ wire::payload run_thunk(const invocation& call) {
     };
     const auto encode_result = [&](auto& f) {
       using result = sent_result<typename signature::result>;
-      const auto finish = [&]() -> typename result::type {
-        if constexpr (result::is_task) {
-          return sync_wait(invoke(f), call.stop);
-        } else {
-          return invoke(f);
-        }
-      };
-      if constexpr (std::is_void_v<typename result::type>) {
-        finish();
+      if constexpr (result::is_generator) {
+        auto items = invoke(f);
+        for (const auto& item : items) call.items->put(wire::encode(item));
         return wire::payload{};
       } else {
-        return wire::encode(finish());
+        const auto finish = [&]() -> typename result::type {
+          if constexpr (result::is_task) {
+            return sync_wait(invoke(f), call.stop);
+          } else {
+            return invoke(f);
+          }
+        };
+        if constexpr (std::is_void_v<typename result::type>) {
+          finish();
+          return wire::payload{};
+        } else {
+          return wire::encode(finish());
+        }
       }
     };
     if constexpr (carries_state<F>) {

@@ -53,6 +53,7 @@ class local_engine final : public worker_pool::owner, public flushable {
   void submit(call_ptr call) noexcept;
   void cancel(call_state& call) noexcept;
   void queue_came_free(const std::string& name) noexcept;
+  void items_taken(const call_state& call, std::uint32_t count) noexcept;
   /// There may be room in the store for results that wait for it: first for that of the oldest call.
   void room_came() noexcept;
   /// Writes to the workers that there are now.

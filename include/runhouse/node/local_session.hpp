@@ -29,6 +29,7 @@ class local_session final : public call_maker {
   void begin(call_ptr call) noexcept override { engine_->engine.submit(std::move(call)); }
   void cancel(call_state& call) noexcept override { engine_->engine.cancel(call); }
   void queue_came_free(const std::string& queue) noexcept override { engine_->engine.queue_came_free(queue); }
+  void items_taken(call_state& call, std::uint32_t count) noexcept override { engine_->engine.items_taken(call, count); }
   void defer(strand_work& work) noexcept override { runtime_.defer(work); }
   const std::string& host() const noexcept override { return host_; }
   /// Writes to workers so far, for those who count them. On the strand, or while no call is under way.

@@ -76,6 +76,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   std::vector<call_ptr> take_back();
   /// Ends one of its calls that has begun: asks, then SIGTERM, then SIGKILL.
   void cancel_running(call_state& call);
+  /// So many more items of the call that it runs have reached their consumer. Not if it does not run that call.
+  void items_taken(const call_state& call, std::uint32_t count);
   /// The id of the first call that it has; 0 if it has none.
   std::uint64_t oldest_call() const noexcept { return calls_.empty() ? 0 : calls_.front().call->id; }
   /// Tries again to store a result for which there was no room.

@@ -5,6 +5,7 @@
 #include <runhouse/function/program_objects.hpp>
 #include <runhouse/rpc/call_state.hpp>
 #include <runhouse/rpc/fetched_value.hpp>
+#include <runhouse/rpc/generated_items.hpp>
 #include <runhouse/rpc/kept_value.hpp>
 #include <runhouse/rpc/mapped_calls.hpp>
 #include <runhouse/rpc/session.hpp>
@@ -22,6 +23,11 @@ class call_maker : public session, public call_runner, public std::enable_shared
     const call_ptr made = make(function, std::move(arguments), options);
     made->start();
     return made;
+  }
+  counted<streaming> generate(const function_entry& function, call_arguments arguments, const call_options& options) final {
+    const counted<generated_items> items(new generated_items(make(function, std::move(arguments), options)));
+    items->start();
+    return items;
   }
   counted<streaming> map(const function_entry& function, argument_columns arguments, const call_options& options,
                          map_results how) final {

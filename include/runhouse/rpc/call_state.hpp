@@ -40,11 +40,23 @@ class call_runner {
   virtual void cancel(call_state& call) noexcept = 0;
   /// On the strand: the call that its queue has let go has ended.
   virtual void queue_came_free(const std::string& queue) noexcept = 0;
+  /// On the strand: so many more of its items have reached their consumer. It may have ended already.
+  virtual void items_taken(call_state& call, std::uint32_t count) noexcept = 0;
   /// Any thread: have `work` run on the strand.
   virtual void defer(strand_work& work) noexcept = 0;
 
  protected:
   ~call_runner() = default;
+};
+
+/// Who gets the items of a call that gives several.
+class item_receiver {
+ public:
+  /// On the strand.
+  virtual void item_came(call_outcome&& outcome) = 0;
+
+ protected:
+  ~item_receiver() = default;
 };
 
 /// One call from its making to the taking of its result: shared by the caller's handle and whoever runs it.
@@ -61,6 +73,8 @@ class call_state final : public pending {
   const char* const function_name;
   const std::uint64_t id;  ///< unique in this process, from 1
 
+  item_receiver* items = nullptr;  ///< null: it gives none
+  bool gave_items = false;         ///< its runner's: so it is not made again
   unsigned retries_left = 0;  ///< its runner's, after the start
   std::string queue;          ///< empty: it is not queued
   std::shared_ptr<const rh::needs> needs;  ///< null: nothing special
@@ -95,6 +109,7 @@ class call_state final : public pending {
     return true;
   }
   session& at() const noexcept { return *session_; }
+  call_runner& at_runner() const noexcept { return *runner_; }
   /// On the strand: it has ended. Later ends of the same call are dropped.
   void finish(call_outcome&& outcome) noexcept;
   const call_outcome* failure() const noexcept override { return failure_.get(); }

@@ -5,17 +5,15 @@
 #include <runhouse/core/limits.hpp>
 #include <runhouse/rpc/argument_columns.hpp>
 #include <runhouse/rpc/call_state.hpp>
-#include <runhouse/rpc/streaming.hpp>
+#include <runhouse/rpc/element_queue.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
@@ -25,16 +23,16 @@ namespace rh::detail {
 
 /// Many calls of one function, of which only so many are made at a time: a call that waits costs its arguments' bytes,
 /// and one that has ended its result's.
-class mapped_calls final : public streaming {
+class mapped_calls final : public element_queue {
  public:
   template <class Session>
   mapped_calls(const std::shared_ptr<Session>& at, const function_entry& function, argument_columns arguments,
                call_options options, map_results how, std::size_t window)
       : session_(at), runner_(at.get()), function_(function), arguments_(std::move(arguments)), options_(std::move(options)), how_(how), total_(arguments_.size()),
-        elements_(std::min(window, total_)) {
-    for (element& e : elements_) {
-      e.all = this;
-      free_.push_back(&e);
+        calls_(std::min(window, total_)) {
+    for (made_call& m : calls_) {
+      m.all = this;
+      free_.push_back(&m);
     }
     if (how_ == map_results::all) results_.resize(total_);
   }
@@ -50,11 +48,10 @@ class mapped_calls final : public streaming {
   std::size_t calls_ended() const noexcept override { return ended_.load(std::memory_order_acquire); }
   call_origin origin(std::size_t) const override { return {pretty_name(function_.name), session_->host(), 0, stage::ran}; }
   inline wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) override;
-  inline counted<streamed_element> next() override;
 
  private:
-  struct element final : end_waiter {
-    void ended() noexcept override { all->element_ended(*this); }
+  struct made_call final : end_waiter {
+    void ended() noexcept override { all->call_came_back(*this); }
     mapped_calls* all = nullptr;
     std::size_t index = 0;
     call_ptr call;
@@ -81,21 +78,16 @@ class mapped_calls final : public streaming {
     std::uint64_t at = 0;
     std::uint32_t size_bytes = none;
   };
-  struct completed {
-    std::size_t index;
-    call_ptr call;
-  };
-  class next_element;
 
   void fill_later() noexcept;
   void fill() noexcept;
-  void begin(element& e);
-  void element_ended(element& e) noexcept;
-  void keep_result(element& e);
-  void give(element& e);
+  void begin(made_call& m);
+  void call_came_back(made_call& m) noexcept;
+  void keep_result(made_call& m);
   void cancel_now() noexcept;
   void end_if_done() noexcept;
-  bool has_room() const noexcept { return how_ == map_results::all || untaken_.load() < elements_.size(); }
+  inline void taken(const element& e, bool at_once) noexcept override;
+  bool has_room() const noexcept { return how_ == map_results::all || untaken_.load() < calls_.size(); }
 
   const std::shared_ptr<session> session_;
   call_runner* const runner_;
@@ -113,8 +105,8 @@ class mapped_calls final : public streaming {
   cancel_work cancel_;
 
   // On the strand.
-  std::vector<element> elements_;
-  std::vector<element*> free_;
+  std::vector<made_call> calls_;
+  std::vector<made_call*> free_;
   std::size_t next_ = 0;
   bool filling_ = false;
   bool done_ = false;
@@ -123,47 +115,6 @@ class mapped_calls final : public streaming {
   std::vector<place> results_;
   std::vector<std::byte> small_results_;
   std::vector<call_ptr> kept_;
-
-  // One by one.
-  std::mutex mutex_;
-  std::deque<completed> completed_;
-  std::deque<counted<next_element>> waiting_;
-  bool no_more_ = false;
-};
-
-/// One consumer's wait for the next one.
-class mapped_calls::next_element final : public streamed_element {
- public:
-  explicit next_element(counted<mapped_calls> of) noexcept : of_(std::move(of)) {}
-
-  std::size_t index() const noexcept override { return given_.index; }
-  call_origin origin(std::size_t) const override { return given_.call->origin(0); }
-  bool is_empty() const noexcept override { return !given_.call && !cancelled_; }
-  wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
-    if (cancelled_) fail(errc::cancelled, "the wait for the next result was cancelled");
-    return given_.call->result(0, segments);
-  }
-  void cancel() noexcept override {
-    {
-      const std::lock_guard lock(of_->mutex_);
-      const auto mine = std::find_if(of_->waiting_.begin(), of_->waiting_.end(), [&](const auto& w) { return w.get() == this; });
-      if (mine == of_->waiting_.end()) return;
-      const counted<next_element> hold = *mine;
-      of_->waiting_.erase(mine);
-      cancelled_ = true;
-    }
-    end();
-  }
-  /// Without the lock.
-  void give(completed c) noexcept {
-    given_ = std::move(c);
-    end();
-  }
-
- private:
-  const counted<mapped_calls> of_;
-  completed given_{0, {}};
-  bool cancelled_ = false;
 };
 
 // ---- implementation
@@ -178,45 +129,45 @@ inline void mapped_calls::fill_later() noexcept {
 inline void mapped_calls::fill() noexcept {
   if (std::exchange(filling_, true)) return;
   while (!cancelled_.load() && next_ < total_ && !free_.empty() && has_room()) {
-    element& e = *free_.back();
+    made_call& m = *free_.back();
     free_.pop_back();
-    e.index = next_++;
+    m.index = next_++;
     untaken_.fetch_add(1);
-    begin(e);
+    begin(m);
   }
   filling_ = false;
   end_if_done();
 }
 
-inline void mapped_calls::begin(element& e) {
-  e.call = runner_->make(function_, arguments_.take(e.index), options_);
-  e.call->start_on_strand();
-  if (!e.call->wait(e)) element_ended(e);
+inline void mapped_calls::begin(made_call& m) {
+  m.call = runner_->make(function_, arguments_.take(m.index), options_);
+  m.call->start_on_strand();
+  if (!m.call->wait(m)) call_came_back(m);
 }
 
-inline void mapped_calls::element_ended(element& e) noexcept {
+inline void mapped_calls::call_came_back(made_call& m) noexcept {
   if (how_ == map_results::all) {
-    keep_result(e);
+    keep_result(m);
   } else {
-    give(e);
+    give({m.index, std::move(m.call)});
   }
-  e.call = {};
-  free_.push_back(&e);
+  m.call = {};
+  free_.push_back(&m);
   ended_.fetch_add(1, std::memory_order_release);
   // In batches, so that calls leave in batches. Nothing follows either, for this may be gone then.
-  if (2 * free_.size() >= elements_.size()) {
+  if (2 * free_.size() >= calls_.size()) {
     fill();
   } else {
     end_if_done();
   }
 }
 
-inline void mapped_calls::keep_result(element& e) {
-  place& p = results_[e.index];
+inline void mapped_calls::keep_result(made_call& m) {
+  place& p = results_[m.index];
   std::vector<std::span<const std::byte>> segments;
   constexpr std::size_t most_small_bytes = 4096;
-  if (e.call->failure() == nullptr && !e.call->in_file()) {
-    const wire::payload_view value = e.call->result(0, segments);
+  if (m.call->failure() == nullptr && !m.call->in_file()) {
+    const wire::payload_view value = m.call->result(0, segments);
     if (value.segments.empty() && value.stream.size() <= most_small_bytes) {
       const std::size_t at = (small_results_.size() + 15) / 16 * 16;  // as decoding wants it
       small_results_.resize(at + value.stream.size());
@@ -226,59 +177,21 @@ inline void mapped_calls::keep_result(element& e) {
     }
   }
   p = {kept_.size(), place::kept};
-  kept_.push_back(std::move(e.call));
+  kept_.push_back(std::move(m.call));
 }
 
-inline void mapped_calls::give(element& e) {
-  counted<next_element> to;
-  {
-    const std::lock_guard lock(mutex_);
-    if (waiting_.empty()) {
-      completed_.push_back({e.index, std::move(e.call)});
-      return;
-    }
-    to = std::move(waiting_.front());
-    waiting_.pop_front();
-  }
-  untaken_.fetch_sub(1);
-  to->give({e.index, std::move(e.call)});
-}
-
-inline counted<streamed_element> mapped_calls::next() {
-  const counted<next_element> made(new next_element(counted<mapped_calls>(this)));
-  completed c{0, {}};
-  {
-    const std::lock_guard lock(mutex_);
-    if (completed_.empty() && !no_more_) {
-      waiting_.push_back(made);
-      return made;
-    }
-    if (!completed_.empty()) {
-      c = std::move(completed_.front());
-      completed_.pop_front();
-    }
-  }
-  if (c.call) {
-    // Half of the room at a time.
-    const std::size_t left = untaken_.fetch_sub(1) - 1;
-    if (left <= elements_.size() / 2) fill_later();
-  }
-  made->give(std::move(c));
-  return made;
+inline void mapped_calls::taken(const element&, bool at_once) noexcept {
+  // Half of the room at a time.
+  const std::size_t left = untaken_.fetch_sub(1) - 1;
+  if (!at_once && left <= calls_.size() / 2) fill_later();
 }
 
 inline void mapped_calls::end_if_done() noexcept {
   const bool all_made = next_ == total_ || cancelled_.load();
-  if (done_ || filling_ || !all_made || free_.size() != elements_.size()) return;
+  if (done_ || filling_ || !all_made || free_.size() != calls_.size()) return;
   done_ = true;
-  std::deque<counted<next_element>> waiting;
-  {
-    const std::lock_guard lock(mutex_);
-    no_more_ = true;
-    waiting.swap(waiting_);
-  }
   const auto hold = std::exchange(self_, {});
-  for (const auto& w : waiting) w->give({0, {}});
+  give_no_more();
   end();
 }
 
@@ -289,8 +202,8 @@ inline void mapped_calls::cancel() noexcept {
 }
 
 inline void mapped_calls::cancel_now() noexcept {
-  for (element& e : elements_) {
-    if (e.call) e.call->cancel();
+  for (made_call& m : calls_) {
+    if (m.call) m.call->cancel();
   }
   end_if_done();
 }

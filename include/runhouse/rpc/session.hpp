@@ -26,6 +26,8 @@ class session {
   /// Errors: errc::unknown_function if this program's workers could not find the function; errc::ref_elsewhere if an
   /// argument is a value of another session.
   virtual counted<pending> call(const function_entry& function, call_arguments arguments, const call_options& options) = 0;
+  /// The same for a call of a generator: what it gives, one by one.
+  virtual counted<streaming> generate(const function_entry& function, call_arguments arguments, const call_options& options) = 0;
   /// The same for many calls, as one that ends when all have.
   virtual counted<streaming> map(const function_entry& function, argument_columns arguments, const call_options& options, map_results how) = 0;
   /// Makes a call whose result stays. Errors: as above.

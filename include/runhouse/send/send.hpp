@@ -44,6 +44,9 @@ namespace rh {
                 "runhouse: argument 6 does not convert to the function's parameter 6");                            \
   static_assert(!counts || fits::rest_fits,                                                                        \
                 "runhouse: an argument after the sixth does not convert to the function's parameter");
+#define RH_CHECK_SINGLE                    \
+  static_assert(!is_sent || !is_generator, \
+                "runhouse: a generator gives its values as a stream; call it, or enqueue() it");
 #define RH_CHECK_MAP                                                                                                \
   constexpr bool asks = is_sent && !fits::refused;                                                                  \
   static_assert(                                                                                                    \
@@ -82,9 +85,12 @@ class send {
   using signature = typename detail::checked_signature<F, found>::type;
   static constexpr bool is_sent = found == problem::none;
   static constexpr bool carries_state = is_sent && detail::carries_state<F>;
+  static constexpr bool is_generator = detail::sent_result<typename signature::result>::is_generator;
 
  public:
   using result_type = typename detail::sent_result<typename signature::result>::type;
+  /// What calling it gives: of a generator, its values as they come.
+  using call_type = std::conditional_t<is_generator, stream<result_type>, call<result_type>>;
 
   /// Errors: errc::impossible_needs where a need makes no sense.
   template <class... Needs>
@@ -130,7 +136,7 @@ class send {
   /// Runs it there.
   /// Errors: errc::bad_payload where an argument's own serialize() fails. All else comes out of the await.
   template <class... A>
-  call<result_type> operator()(A&&... arguments) const {
+  call_type operator()(A&&... arguments) const {
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
@@ -143,7 +149,7 @@ class send {
   /// Runs it there when those that were enqueued before have ended: one at a time, in this order, per queue. The queue
   /// is the function's own, unless queue() has named another. Errors: as operator().
   template <class... A>
-  call<result_type> enqueue(A&&... arguments) const {
+  call_type enqueue(A&&... arguments) const {
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
@@ -159,6 +165,7 @@ class send {
   /// Runs it `times` times with the same arguments, in parallel over the workers.
   template <class... A>
   map_call<result_type> repeat(std::size_t times, A&&... arguments) const {
+    RH_CHECK_SINGLE
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
@@ -174,6 +181,7 @@ class send {
   /// Errors: as operator(). errc::ref_elsewhere if an argument is a ref of another cluster.
   template <class... A>
   ref<result_type> remote(A&&... arguments) const {
+    RH_CHECK_SINGLE
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
@@ -191,6 +199,7 @@ class send {
   /// the order of the input; `as_outcomes()` in its place gives all of them.
   template <class... A>
   auto map(A&&... arguments) const {
+    RH_CHECK_SINGLE
     using fits = detail::map_checks<signature, A...>;
     RH_CHECK_MAP
     if constexpr (spreads && fits::all) {
@@ -205,6 +214,7 @@ class send {
   /// Errors: errc::length_mismatch, before anything is sent.
   template <class... A>
   stream<completed<result_type>> map_as_completed(A&&... arguments) const {
+    RH_CHECK_SINGLE
     using fits = detail::map_checks<signature, A...>;
     RH_CHECK_MAP
     if constexpr (spreads && fits::all) {
@@ -221,6 +231,7 @@ class send {
   /// Errors: errc::length_mismatch, before anything is sent.
   template <class... A>
   std::vector<ref<result_type>> map_remote(A&&... arguments) const {
+    RH_CHECK_SINGLE
     using fits = detail::map_checks<signature, A...>;
     RH_CHECK_MAP
     if constexpr (spreads && fits::all) {
@@ -233,6 +244,7 @@ class send {
   /// As map, for a range of tuples (or pairs), each the leading arguments of one call; the rest goes to every call.
   template <class Tuples, class... A>
   auto starmap(Tuples&& tuples, A&&... rest) const {
+    RH_CHECK_SINGLE
     using fits = detail::starmap_checks<signature, Tuples, A...>;
     RH_CHECK_STARMAP
     if constexpr (is_sent && fits::all) {
@@ -245,6 +257,7 @@ class send {
   /// The same, with the results left there.
   template <class Tuples, class... A>
   std::vector<ref<result_type>> starmap_remote(Tuples&& tuples, A&&... rest) const {
+    RH_CHECK_SINGLE
     using fits = detail::starmap_checks<signature, Tuples, A...>;
     RH_CHECK_STARMAP
     if constexpr (is_sent && fits::all) {
@@ -260,9 +273,12 @@ class send {
   void need(const Needs&... needs) {
     if constexpr (sizeof...(Needs) > 0 && detail::are_needs<Needs...>) options_.set(rh::needs(needs...));
   }
-  call<result_type> start(detail::call_arguments arguments, const detail::call_options& options) const {
-    return {session_->call(detail::registration<F>::get(), std::move(arguments), options),
-            &detail::take_one<result_type>};
+  call_type start(detail::call_arguments arguments, const detail::call_options& options) const {
+    if constexpr (is_generator) {
+      return {session_->generate(detail::registration<F>::get(), std::move(arguments), options), &detail::take_item<result_type>};
+    } else {
+      return {session_->call(detail::registration<F>::get(), std::move(arguments), options), &detail::take_one<result_type>};
+    }
   }
   map_call<result_type> gather(detail::argument_columns arguments) const {
     auto all = session_->map(detail::registration<F>::get(), std::move(arguments), options_, detail::map_results::all);
@@ -353,6 +369,7 @@ class send {
 
 #undef RH_CHECK_ARGUMENTS
 #undef RH_CHECK_MAP
+#undef RH_CHECK_SINGLE
 #undef RH_CHECK_STARMAP
 
 template <class F, class... Needs>

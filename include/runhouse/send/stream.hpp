@@ -67,5 +67,12 @@ std::optional<completed<R>> take_completed(pending& ended) {
   return completed<R>{element.index(), take_outcome<R>(ended, 0, segments)};
 }
 
+template <class T>
+std::optional<T> take_item(pending& ended) {
+  if (static_cast<streamed_element&>(ended).is_empty()) return std::nullopt;
+  std::vector<std::span<const std::byte>> segments;
+  return decode_result<T>(ended, 0, segments);
+}
+
 }  // namespace detail
 }  // namespace rh

@@ -30,6 +30,7 @@ enum class frame_type : std::uint8_t {
   pong = 0x23,
   describe = 0x24,
   functions = 0x25,
+  taken = 0x26,
 };
 
 /// More of this message follows: of a call, outcome or data frame in data frames of the same stream, of functions in
@@ -77,7 +78,7 @@ inline result<frame_header> decode_header(std::span<const std::byte> in, std::si
   const auto payload_bytes = read.get<std::uint32_t>();
   const auto stream = read.get<std::uint64_t>();
   if (magic != frame_magic) return errc::protocol_error;
-  const bool known = (type >= 0x01 && type <= 0x02) || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x25);
+  const bool known = (type >= 0x01 && type <= 0x02) || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26);
   if (!known && type < 0x80) return errc::protocol_error;
   const bool may_continue = (type >= 0x10 && type <= 0x12) || type == 0x25;
   if (known && (flags & ~(may_continue ? flag_more : 0)) != 0) return errc::protocol_error;

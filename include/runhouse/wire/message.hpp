@@ -84,7 +84,11 @@ enum class outcome_kind : std::uint8_t {
   exception = 1,  ///< the function threw
   error = 2,      ///< the call could not be made: an errc
   missing = 3,    ///< it was not run: it takes the result of a call that the worker has not kept
+  item = 4,       ///< one payload, of several; the call goes on
 };
+
+/// Whether an outcome of this kind has a payload.
+constexpr bool has_payload(outcome_kind k) noexcept { return k == outcome_kind::value || k == outcome_kind::item; }
 
 /// Standard exceptions that keep their type; numbers are the protocol's.
 enum class exception_kind : std::uint32_t {
@@ -388,7 +392,7 @@ inline void encode(const outcome_head& head, byte_writer& out) {
   out.put(std::uint32_t{head.output_waiting});
   out.put(head.code);
   out.put(std::uint32_t{head.ran});
-  if (head.kind == outcome_kind::value) {
+  if (has_payload(head.kind)) {
     detail::encode(head.result, out);
   } else if (head.kind != outcome_kind::missing) {
     out.put_text(head.type_name);
@@ -403,9 +407,9 @@ inline result<outcome_head> decode_outcome(byte_reader& in) {
   head.output_waiting = in.get<std::uint32_t>() == 1;
   head.code = in.get<std::uint32_t>();
   head.ran = in.get<std::uint32_t>() == 1;
-  if (!in.ok() || kind > 3) return errc::protocol_error;
+  if (!in.ok() || kind > 4) return errc::protocol_error;
   head.kind = static_cast<outcome_kind>(kind);
-  if (head.kind == outcome_kind::value) {
+  if (has_payload(head.kind)) {
     std::uint64_t budget = limits::body_bytes;
     if (!detail::decode(head.result, in, budget) || head.result.kind == payload_kind::list || head.result.kind == payload_kind::result_of) {
       return errc::protocol_error;

@@ -89,7 +89,7 @@ inline void view_payloads(std::span<const payload_shape> shapes, std::span<const
 namespace detail {
 inline std::span<const payload_shape> shapes_of(const call_head& head) { return head.parameters; }
 inline std::span<const payload_shape> shapes_of(const outcome_head& head) {
-  if (head.kind != outcome_kind::value) return {};
+  if (!has_payload(head.kind)) return {};
   return {&head.result, 1};
 }
 inline result<call_head> decode_head(byte_reader& in, call_head*) { return decode_call(in); }

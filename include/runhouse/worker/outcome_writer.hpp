@@ -14,10 +14,12 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <poll.h>
 #include <span>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -42,6 +44,8 @@ class outcome_writer {
   void put(const call_result& result, std::uint64_t stream, bool at_hand);
   /// Sends a frame of any other type.
   void put_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload, std::uint8_t flags = 0);
+  /// Sends, or gathers, one item of call `stream`; then waits while too many have not been taken, or until `stop`.
+  void put_item(const call_result& item, std::uint64_t stream, const std::stop_token& stop);
   /// Sends what was gathered.
   void flush();
 
@@ -50,6 +54,8 @@ class outcome_writer {
   void expired() noexcept;
   /// Watcher: the node has room for so many more bytes of the body of call `stream`.
   void add_credit(std::uint64_t stream, std::uint64_t bytes);
+  /// Watcher: the consumer of call `stream` has so many more of its items.
+  void add_taken(std::uint64_t stream, std::uint32_t count);
 
  private:
   using clock = std::chrono::steady_clock;
@@ -77,6 +83,10 @@ class outcome_writer {
   std::condition_variable credit_came_;
   std::uint64_t crediting_ = no_call;
   std::uint64_t credit_ = 0;
+  std::condition_variable taken_came_;
+  std::uint64_t items_of_ = no_call;
+  std::deque<std::uint64_t> ahead_;  // sizes of the items that were not taken
+  std::uint64_t ahead_bytes_ = 0;
 };
 
 // ---- implementation
@@ -90,7 +100,7 @@ inline void outcome_writer::put(const call_result& result, std::uint64_t stream,
     head.result = wire::shape_of(value);
     return send_in_parts(head, stream, {&value, 1});
   }
-  const std::span<const wire::payload_view> body(&value, result.head.kind == wire::outcome_kind::value ? 1 : 0);
+  const std::span<const wire::payload_view> body(&value, wire::has_payload(result.head.kind) ? 1 : 0);
   if (!wire::append_whole(out_, result.head, stream, body)) return send_in_parts(result.head, stream, body);
   if (!box_) return send_all(out_);
   if (gather(at_hand)) return;
@@ -200,6 +210,42 @@ inline void outcome_writer::add_credit(std::uint64_t stream, std::uint64_t bytes
     credit_ += std::min(bytes, limits::body_bytes - std::min(credit_, limits::body_bytes));
   }
   credit_came_.notify_one();
+}
+
+inline void outcome_writer::put_item(const call_result& item, std::uint64_t stream, const std::stop_token& stop) {
+  const auto is_too_far = [&] { return ahead_bytes_ >= limits::items_ahead_bytes || ahead_.size() >= limits::items_ahead; };
+  bool waits = false;
+  {
+    const lock locked(mutex_);
+    if (std::exchange(items_of_, stream) != stream) {
+      ahead_.clear();
+      ahead_bytes_ = 0;
+    }
+    ahead_.push_back(item.value.size_bytes());
+    ahead_bytes_ += ahead_.back();
+    waits = is_too_far();
+  }
+  put(item, stream, !waits);
+  if (!waits) return;
+  flush();
+  const std::stop_callback wake(stop, [this] {
+    { const lock locked(mutex_); }
+    taken_came_.notify_one();
+  });
+  lock locked(mutex_);
+  taken_came_.wait(locked, [&] { return !is_too_far() || stop.stop_requested(); });
+}
+
+inline void outcome_writer::add_taken(std::uint64_t stream, std::uint32_t count) {
+  {
+    const lock locked(mutex_);
+    if (items_of_ != stream) return;
+    for (; count > 0 && !ahead_.empty(); --count) {
+      ahead_bytes_ -= ahead_.front();
+      ahead_.pop_front();
+    }
+  }
+  taken_came_.notify_one();
 }
 
 inline void outcome_writer::put_frame(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload,

@@ -48,8 +48,8 @@ class function_finder {
 wire::exception_kind kind_of(const std::exception& e) noexcept;
 
 /// Runs one call and catches everything.
-call_result run_call(function_finder& functions, const wire::call_head& head,
-                     std::span<const argument_view> arguments, std::stop_token stop);
+call_result run_call(function_finder& functions, const wire::call_head& head, std::span<const argument_view> arguments,
+                     std::stop_token stop, item_sink& items);
 
 // ---- implementation
 
@@ -143,8 +143,8 @@ inline std::string unknown(const wire::function_id& id) {
 
 }  // namespace worker_detail
 
-inline call_result run_call(function_finder& functions, const wire::call_head& head,
-                            std::span<const argument_view> arguments, std::stop_token stop) {
+inline call_result run_call(function_finder& functions, const wire::call_head& head, std::span<const argument_view> arguments,
+                            std::stop_token stop, item_sink& items) {
   using namespace worker_detail;
   bool began = false;
   try {
@@ -154,7 +154,7 @@ inline call_result run_call(function_finder& functions, const wire::call_head& h
       return refuse(errc::signature_mismatch, pretty_name(entry->name) + " has other parameter or result types there");
     }
     call_result out;
-    out.value = entry->run(invocation{arguments, std::move(stop), &began});
+    out.value = entry->run(invocation{arguments, std::move(stop), &items, &began});
     out.head.result = wire::shape_of(out.value);
     return out;
   } catch (const error& e) {

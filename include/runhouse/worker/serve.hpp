@@ -286,6 +286,28 @@ inline void worker::serve_describe(std::uint64_t stream) {
   } while (!rows.empty());
 }
 
+/// Sends what a generator gives.
+class items_to final : public item_sink {
+ public:
+  items_to(outcome_writer& out, std::uint64_t stream, std::stop_token stop) noexcept
+      : out_(out), stream_(stream), stop_(std::move(stop)) {}
+  void put(wire::payload item) override {
+    if (!stop_.stop_requested()) {
+      call_result one;
+      one.head.kind = wire::outcome_kind::item;
+      one.head.result = wire::shape_of(item);
+      one.value = std::move(item);
+      out_.put_item(one, stream_, stop_);
+    }
+    if (stop_.stop_requested()) fail(errc::cancelled, "it was cancelled, and its generator is not asked for more");
+  }
+
+ private:
+  outcome_writer& out_;
+  const std::uint64_t stream_;
+  const std::stop_token stop_;
+};
+
 inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, std::uint64_t stream) {
   const auto files = std::exchange(files_, {});  // they are closed when the call has ended
   if (!gate_->claim(static_cast<std::uint32_t>(stream))) return;  // taken back: no answer is expected
@@ -300,7 +322,8 @@ inline void worker::serve_call(wire::incoming_message<wire::call_head>& call, st
   call_result result;
   try {
     if (view_arguments(call, files)) {
-      result = run_call(functions_, call.head(), arguments_, std::move(stop));
+      items_to items(outcomes_, stream, stop);
+      result = run_call(functions_, call.head(), arguments_, std::move(stop), items);
     } else {
       result.head.kind = wire::outcome_kind::missing;
     }
@@ -382,6 +405,13 @@ inline void worker::watch_frame(const wire::frame& in) {
       const auto bytes = read.get<std::uint64_t>();
       if (!read.ok() || read.left() != 0) refuse(worker_descriptors::control, errc::protocol_error, "a credit that is not of 8 bytes");
       outcomes_.add_credit(in.header.stream, bytes);
+      return;
+    }
+    case wire::frame_type::taken: {
+      wire::byte_reader read(in.payload);
+      const auto count = read.get<std::uint32_t>();
+      if (!read.ok() || read.left() != 0) refuse(worker_descriptors::control, errc::protocol_error, "a taken that is not of 4 bytes");
+      outcomes_.add_taken(in.header.stream, count);
       return;
     }
     case wire::frame_type::ping: {

@@ -91,6 +91,12 @@ inline void local_engine::cancel(call_state& call) noexcept {
   if (worker_pool* pool = find_pool(call)) pool->cancel(call);
 }
 
+inline void local_engine::items_taken(const call_state& call, std::uint32_t count) noexcept {
+  for (const place& p : pools_) {
+    p.pool->for_each_worker([&](const auto& w) { w->items_taken(call, count); });
+  }
+}
+
 inline void local_engine::room_came() noexcept {
   std::vector<std::shared_ptr<worker_link>> waiting;
   for (const place& p : pools_) {

@@ -305,10 +305,24 @@ inline bool worker_link::end_message(wire::incoming_message<wire::outcome_head>&
   call_outcome outcome;
   outcome.head = std::move(message).take_head();
   outcome.body = std::move(message).take_body();
-  const bool has_file = outcome.head.kind == wire::outcome_kind::value && outcome.head.result.kind == wire::payload_kind::in_file;
+  const bool has_file = wire::has_payload(outcome.head.kind) && outcome.head.result.kind == wire::payload_kind::in_file;
   if (has_file && !take_file(outcome.head.result, outcome)) return false;
+  if (outcome.head.kind == wire::outcome_kind::item) {
+    const call_ptr call = calls_.front().call;
+    if (call->items == nullptr) return false;
+    call->gave_items = true;
+    call->items->item_came(std::move(outcome));
+    return true;
+  }
   finish_front(std::move(outcome));
   return true;
+}
+
+inline void worker_link::items_taken(const call_state& call, std::uint32_t count) {
+  if (calls_.empty() || calls_.front().call.get() != &call) return;
+  std::vector<std::byte> amount;
+  wire::byte_writer(amount).put(count);
+  control(wire::frame_type::taken, calls_.front().number, amount);
 }
 
 /// The file that came with an outcome; false if there is none, or not such a one.
@@ -545,6 +559,7 @@ inline void worker_link::read_outbox() noexcept {
       const auto number = static_cast<std::uint32_t>(next->header.stream);
       if (calls_.empty()) return;
       if (wire::start_gate::is_after(calls_.front().number, number)) continue;
+      if (calls_.front().call->items != nullptr) return;  // some of its items may have come
       if (next->header.type != wire::frame_type::outcome || !serve_frame(*next)) return;
     }
   } catch (const std::exception&) {  // no memory: as if it had not had them ready
@@ -559,7 +574,7 @@ inline std::vector<call_ptr> worker_link::fail_running(const std::string& why) {
     call_outcome outcome;
     outcome.head.kind = wire::outcome_kind::error;
     const bool cancelled = running.call->cancel_requested();
-    if (!cancelled && running.call->retries_left > 0) {
+    if (!cancelled && running.call->retries_left > 0 && !running.call->gave_items) {
       --running.call->retries_left;
       again.push_back(std::move(running.call));
       continue;
