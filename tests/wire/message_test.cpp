@@ -360,7 +360,7 @@ TEST_CASE("an extension of a later version is skipped", "[wire][message]") {
 TEST_CASE("an outcome's and a table's hostile sizes are refused", "[wire][message]") {
   const std::size_t before = wire_bytes::peak_memory_bytes();
   const std::pair<const char*, bytes_type> outcomes[] = {
-      {"kind 4", made().u32(4).zeros(60).bytes},
+      {"kind 5", made().u32(5).zeros(60).bytes},
       {"a result that is a list", made().zeros(24).u32(1).zeros(60).bytes},
       {"a result that is another's", made().zeros(24).u32(2).zeros(60).bytes},
       {"all bits of kind", made().u32(0xffffffff).zeros(60).bytes},
