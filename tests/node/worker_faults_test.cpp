@@ -62,6 +62,11 @@ int close_and_end(int fd) {
   return own_pid();
 }
 
+std::vector<char> close_and_give(int fd, std::size_t size) {
+  close(fd);
+  return std::vector<char>(size);
+}
+
 // ---- frames, written to the calls socket by the function that the worker runs
 
 constexpr int calls_socket = 3;
@@ -286,6 +291,18 @@ TEST_CASE("a function that closes the calls socket of its worker and returns is 
   const rh::cluster here = rh::local(1);
   const int pid = here.send<&close_and_end>()(calls_socket).get();
   CHECK(here.send<&own_pid>()().get() != pid);
+}
+
+TEST_CASE("a function that closes the calls socket of its worker loses a result that is too large for that",
+          "[node][worker_faults]") {
+  const rh::cluster here = rh::local(1);
+  for (const std::size_t size : {std::size_t{100'000}, std::size_t{3'000'000}}) {
+    const rh::error e = error_of(here.send<&close_and_give>()(calls_socket, size));
+    INFO(e.what());
+    CHECK(e.kind() == rh::errc::worker_died);
+    CHECK(e.origin().reached == rh::stage::may_have_run);
+    CHECK(here.send<&own_pid>()().get() > 0);
+  }
 }
 
 TEST_CASE("a function that closes the control socket of its worker can be cancelled", "[node][worker_faults]") {
