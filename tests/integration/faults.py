@@ -42,6 +42,12 @@ got = run("crash")
 said = got.get("a crash behind half a line", "")
 check("a crash behind half a line", said.startswith("worker_died, may have run: ") and "signal 6" in said, got)
 
+got = run("early", env={**os.environ, "FAIL_EARLY": "1"})
+for what in ("a worker that ends early", "another"):
+    said = got.get(what, "")
+    check("a worker that ends before it serves", said.startswith("worker_not_started, not started: ") and "code 3" in said
+          and "no device found" in said, got)
+
 if is_sanitized:
     skipped += 1  # a sanitizer needs terabytes of address space
 else:

@@ -131,6 +131,21 @@ void late() {
   say("after the program's file was replaced", [&] { here.send<&add>()(2, 3).get(); });
 }
 
+void early() {
+  const rh::cluster here = rh::local(1);
+  say("a worker that ends early", [&] { here.send<&add>()(1, 2).get(); });
+  say("another", [&] { here.send<&add>()(1, 2).get(); });
+}
+
+/// A static object whose constructor fails, in workers.
+struct fails_early {
+  fails_early() {
+    if (std::getenv("FAIL_EARLY") == nullptr || std::getenv("RUNHOUSE_WORKER") == nullptr) return;
+    std::puts("no device found");
+    std::exit(3);
+  }
+} fails_in_workers;
+
 void crash() {
   const rh::cluster here = rh::local(1);
   say("a crash behind half a line", [&] { here.send<&print_and_crash>()().get(); });
@@ -140,8 +155,10 @@ void crash() {
 
 int main(int argc, char** argv) {
   rh::serve_if_asked(argc, argv);
-  const std::map<std::string_view, void (*)()> cases = {{"gigabyte", &gigabyte}, {"memory", &memory},   {"descriptors", &descriptors},
-                                                        {"processes", &processes}, {"late", &late}, {"crash", &crash}};
+  const std::map<std::string_view, void (*)()> cases = {
+      {"gigabyte", &gigabyte},   {"memory", &memory}, {"descriptors", &descriptors},
+      {"processes", &processes}, {"late", &late},     {"crash", &crash},
+      {"early", &early}};
   const auto found = argc > 1 ? cases.find(argv[1]) : cases.end();
   if (found == cases.end()) return 2;
   found->second();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that ends, in whatever way, leaves no process behind: neither workers nor what their functions started.
 
-Usage: lost_program.py PROGRAM
+Usage: lost_program.py PROGRAM [ROUNDS], which is how often the program is killed
 """
 import os
 import re
@@ -11,6 +11,7 @@ import sys
 import time
 
 program = sys.argv[1]
+rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
 passed = failed = 0
 
 
@@ -45,7 +46,7 @@ def started(*words):
     return running, pids
 
 
-for round in range(20):
+for _ in range(rounds):
     running, pids = started("stay")
     running.kill()
     running.wait()
@@ -67,6 +68,29 @@ for number in (signal.SIGINT, signal.SIGTERM):
     err = running.communicate(timeout=10)[1]
     check("an interrupt cancels the root task, whose error is printed", running.returncode == 1 and "cancelled" in err, err)
     check("and leaves nothing", gone(pids), pids)
+
+# In the middle of other things than one call; with one worker, so that there is but one that stays.
+os.environ["RUNHOUSE_WORKERS"] = "1"
+for word in ("map", "chain", "queue"):
+    running, pids = started(word)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    check(f"an interrupt in the middle of a {word} too", running.returncode == 1 and "cancelled" in err, err)
+    check("nothing more of it began, and nothing is left", "stay" not in out and gone(pids), out)
+del os.environ["RUNHOUSE_WORKERS"]
+
+for first, second in ((signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)):
+    running, pids = started("ignore")
+    running.send_signal(first)
+    check("an interrupt can be ignored", running.stdout.readline() == "ignored\n" and running.poll() is None)
+    running.send_signal(second)
+    try:
+        code = running.wait(20)
+    except subprocess.TimeoutExpired:
+        code = running.kill()
+        running.wait()
+    check("but not two", code == -second, (first, second, code))
+    check("which leave nothing", gone(pids), pids)
 
 running, pids = started("stay")
 os.kill(pids[0], signal.SIGKILL)
@@ -95,7 +119,9 @@ code, out, err = said("throw")
 check("its exception is printed", code == 1 and "what the program threw" in err, err)
 code, out, err = said("unserved")
 check("without rh::main nothing starts", code == 0 and out.startswith("not_served"), out)
-check("a handle in a static object does no harm", said("static")[0] == 0, said("static"))
+code, out, err = said("static")
+check("handles in static objects do no harm", code == 0 and err == "", err)
+check("and what they had started is gone", gone([int(n) for n in re.findall(r"\d+", out)]), out)
 code, out, err = said("add", env={"RUNHOUSE_WORKER": ""})
 check("a stray RUNHOUSE_WORKER is refused", code == 2 and "RUNHOUSE_WORKER" in err, err)
 

@@ -5,6 +5,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <sys/wait.h>
@@ -14,7 +16,7 @@
 namespace {
 
 /// Says who it is and what it has started, and stays.
-void stay() {
+int stay() {
   const pid_t child = fork();
   if (child == 0) {
     for (;;) pause();
@@ -40,16 +42,58 @@ rh::task<int> program(rh::cluster here, int argc, char** argv) {
     co_await rh::sleep_for(std::chrono::seconds(1));
     std::exit(5);  // with a call under way, and handles in frames that are never destroyed
   }
-  auto call = here.send<&stay>()();
-  co_await call;
+  auto stay_there = here.send<&stay>();
+  if (how == "map") {
+    auto map = stay_there.repeat(5000);
+    co_await map;
+  } else if (how == "chain") {
+    auto add_there = here.send<&add>();
+    auto call = add_there(add_there.remote(stay_there.remote(), 1), 2);
+    co_await call;
+  } else if (how == "queue") {
+    auto first = stay_there.enqueue();
+    auto second = stay_there.enqueue();
+    co_await second;
+  } else if (how == "ignore") {
+    try {
+      auto call = stay_there();
+      co_await call;
+    } catch (const rh::error&) {
+      std::puts("ignored");
+      std::fflush(stdout);
+    }
+    for (;;) pause();
+  } else {
+    auto call = stay_there();
+    co_await call;
+  }
   co_return 0;
 }
 
-rh::cluster* kept_by_a_static_object = nullptr;
+/// Handles that outlive main().
+struct {
+  std::optional<rh::cluster> cluster;
+  std::optional<rh::send<rh::fn<&add>>> send;
+  std::optional<rh::call<int>> running;
+  std::optional<rh::ref<int>> unfinished;
+  std::optional<rh::ref<int>> finished;
+  std::optional<rh::map_call<int>> map;
+  std::optional<rh::stream<rh::completed<int>>> stream;
+} kept_by_a_static_object;
 
-struct at_exit {
-  ~at_exit() { delete kept_by_a_static_object; }
-} last;
+int main_with_static_handles() {
+  auto& kept = kept_by_a_static_object;
+  kept.cluster = rh::local();
+  kept.send = kept.cluster->send<&add>();
+  kept.finished = kept.send->remote(1, 1);
+  const bool is_two = kept.finished->get() == 2;
+  auto stay_there = kept.cluster->send<&stay>();
+  kept.running = stay_there();
+  kept.unfinished = stay_there.remote();
+  kept.map = kept.send->map(std::views::iota(0, 100), *kept.unfinished);
+  kept.stream = kept.send->map_as_completed(std::views::iota(0, 100), 1);
+  return is_two ? 0 : 1;
+}
 
 }  // namespace
 
@@ -65,8 +109,7 @@ int main(int argc, char** argv) {
   }
   if (argc > 1 && std::string_view(argv[1]) == "static") {
     rh::serve_if_asked(argc, argv);
-    kept_by_a_static_object = new rh::cluster(rh::local());
-    return kept_by_a_static_object->send<&add>()(1, 1).get() == 2 ? 0 : 1;
+    return main_with_static_handles();
   }
   return rh::main(argc, argv, program);
 }

@@ -4,12 +4,11 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/temporary_file.hpp"
 
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <stop_token>
@@ -19,17 +18,14 @@
 #include <vector>
 
 using namespace std::chrono_literals;
+using rh::test::append;
+using rh::test::content;
+using rh::test::in_time;
+using rh::test::temporary_file;
 
 namespace {
 
 int own_pid() { return getpid(); }
-void append(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::app) << text << '\n';
-}
-std::string content(const std::string& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 /// Writes when it begins and ends.
 int traced(const std::string& path, int x, int milliseconds) {
   append(path, "begin " + std::to_string(x));
@@ -107,32 +103,6 @@ rh::task<int> sleeps_long(const std::string& path) {
 rh::cluster here() {
   static rh::cluster* only = new rh::cluster(rh::local(2));
   return *only;
-}
-
-/// A file of its own in a folder of its own, which goes with it.
-class temporary_file {
- public:
-  temporary_file() {
-    std::string name = (std::filesystem::temp_directory_path() / "runhouse_test_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    folder_ = name;
-  }
-  ~temporary_file() { std::filesystem::remove_all(folder_); }
-  temporary_file(const temporary_file&) = delete;
-  temporary_file& operator=(const temporary_file&) = delete;
-  std::string path() const { return (folder_ / "file").string(); }
-
- private:
-  std::filesystem::path folder_;
-};
-
-template <class Holds>
-bool in_time(Holds&& holds) {
-  for (int i = 0; i < 10'000; ++i) {
-    if (holds()) return true;
-    std::this_thread::sleep_for(1ms);
-  }
-  return false;
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct stubborn {
   template <class Archive>
   void save(Archive& ar) const {
     if (fails_at == "save") throw std::runtime_error("cannot be saved");
+    if (fails_at == "save with an int") throw 7;
     ar(fails_at);
   }
   template <class Archive>
@@ -101,6 +102,21 @@ TEST_CASE("a crash may have run, and says by which signal", "[send][stage]") {
 
 TEST_CASE("an argument whose loading throws an int fails its call alone", "[send][stage]") {
   const rh::error e = error_of([] { here().send<&take>()(stubborn{"load with an int"}).get(); });
-  CHECK(e.origin().reached != rh::stage::may_have_run);
+  check(e, rh::errc::bad_payload, rh::stage::not_started, "it threw int");
+  CHECK(here().send<&take>()(stubborn{"never"}).get() == 1);
+}
+
+TEST_CASE("an argument whose saving throws an int is refused before anything is sent", "[send][stage]") {
+  const rh::error e = error_of([] { static_cast<void>(here().send<&take>()(stubborn{"save with an int"})); });
+  check(e, rh::errc::bad_payload, rh::stage::not_started, "it threw int");
+  CHECK(here().usage().unfinished_calls == 0);
+}
+
+TEST_CASE("a result whose saving or loading throws an int fails its call alone", "[send][stage]") {
+  for (const char* fails_at : {"save with an int", "load with an int"}) {
+    const rh::error e = error_of([&] { here().send<&give>()(std::string(fails_at)).get(); });
+    INFO(fails_at);
+    check(e, rh::errc::bad_payload, rh::stage::ran, "it threw int");
+  }
   CHECK(here().send<&take>()(stubborn{"never"}).get() == 1);
 }

@@ -9,7 +9,7 @@ import struct
 import sys
 
 sys.dont_write_bytecode = True  # of the module beside this one
-from python_peer import BYE, CALL, CREDIT, DATA, DESCRIBE, HELLO, PING, Worker, check, counts, text
+from python_peer import BYE, CALL, CANCEL, CREDIT, DATA, DESCRIBE, HELLO, PING, Worker, check, counts, text
 
 NODE_INCOMPATIBLE, PROTOCOL_ERROR, FRAME_TOO_LARGE, PAYLOAD_TOO_LARGE = 21, 20, 19, 17  # 10.1
 ENDED = -signal.SIGKILL  # 7.5: with its group
@@ -112,6 +112,12 @@ def main():
     check("a name of 500 kB", w.value((b"", bytes(16), deep), by_name=True)[:2] == (2, 10))
     w.send(w.control, CREDIT, 5, b"\xff" * 8)
     check("goes on", w.value((bytes(16), bytes(16), ""))[:2] == (2, 10))
+
+    for number in (99, 1 << 32, (1 << 64) - 1):  # 6.1: not there, or not any more
+        w.send(w.control, CANCEL, number), w.send(w.control, CANCEL, number)
+    check("goes on after cancels of unknown numbers", w.value((bytes(16), bytes(16), ""))[:2] == (2, 10))
+    w.send(w.control, CANCEL, w.number), w.send(w.control, CANCEL, w.number)
+    check("and of one that was answered", w.value((bytes(16), bytes(16), ""))[:2] == (2, 10))
 
     chance = random.Random(1)
     for _ in range(30):

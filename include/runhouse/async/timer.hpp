@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <coroutine>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -113,6 +114,17 @@ class sleep_awaiter final : timer {
   std::optional<std::stop_callback<on_stop>> on_stop_;
 };
 
+/// How far the call had come whose error this is.
+[[gnu::cold, gnu::noinline]] inline stage stage_of(const std::exception_ptr& cancelled) {
+  try {
+    std::rethrow_exception(cancelled);
+  } catch (const error& e) {
+    return e.origin().reached;
+  } catch (...) {
+    return stage::not_started;
+  }
+}
+
 /// A task, or a time: what with_timeout awaits.
 template <class T>
 class timed {
@@ -130,7 +142,8 @@ class timed {
     // A value that came at the last moment is not thrown away.
     if (*state_.winner == 1 && ending_.error()) {
       time_ending_.take();
-      fail(errc::timed_out, "nothing came within the time given to with_timeout; it was cancelled");
+      fail(errc::timed_out, "nothing came within the time given to with_timeout; it was cancelled",
+           stage_of(ending_.error()));
     }
     return ending_.take();
   }

@@ -105,6 +105,8 @@ class remote_error : public error, public remote_details {
 
 /// Throws the rh::error; out of line, so that callers stay small.
 [[noreturn, gnu::cold]] inline void fail(errc code, std::string message);
+/// The same, of a call that had come so far.
+[[noreturn, gnu::cold]] inline void fail(errc code, std::string message, stage reached);
 
 // ---- implementation
 
@@ -119,6 +121,11 @@ inline const char* name_of(stage s) noexcept {
 
 inline void fail(errc code, std::string message) {
   throw error(code, std::move(message));
+}
+inline void fail(errc code, std::string message, stage reached) {
+  call_origin origin;
+  origin.reached = reached;
+  throw error(code, std::move(message), std::move(origin));
 }
 
 }  // namespace rh

@@ -13,16 +13,18 @@
 
 namespace rh::os {
 
-/// SIGINT and SIGTERM, the first of which can be waited for; at the second the default action applies, so that a
-/// program that does not heed the first can still be ended. One object at a time.
+/// SIGINT and SIGTERM, the first of which can be waited for; at the second, whichever it is, the default action
+/// applies, so that a program that does not heed the first can still be ended. One object at a time.
 class interrupt_signals {
  public:
   interrupt_signals() : event_(checked(::eventfd(0, EFD_CLOEXEC), "making an event descriptor")) {
     fd_for_handler() = event_.get();
     struct sigaction action {};
     action.sa_handler = &on_signal;
-    action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
+    action.sa_flags = static_cast<int>(SA_RESTART);
     sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
     ::sigaction(SIGINT, &action, &int_before_);
     ::sigaction(SIGTERM, &action, &term_before_);
   }
@@ -53,6 +55,8 @@ class interrupt_signals {
   }
   static void on_signal(int) noexcept {
     const int saved = errno;
+    ::signal(SIGINT, SIG_DFL);
+    ::signal(SIGTERM, SIG_DFL);
     add(fd_for_handler().load(), 1);
     errno = saved;
   }

@@ -73,7 +73,9 @@ class async_get_operation final : end_waiter {
     }
   }
   R take() {
-    if (cancelled_) fail(errc::cancelled, "a call was cancelled through the cancellation slot of its handler");
+    if (cancelled_) {
+      fail(errc::cancelled, "a call was cancelled through the cancellation slot of its handler", stage::may_have_run);
+    }
     return take_(*pending_);
   }
 

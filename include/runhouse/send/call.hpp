@@ -83,7 +83,7 @@ class call_awaiter_base : end_waiter {
     on_stop_.reset();
     if (cancelled_) {
       pending_->cancel();
-      fail(errc::cancelled, "a call was cancelled, because the task that awaited it was");
+      fail(errc::cancelled, "a call was cancelled, because the task that awaited it was", stage::may_have_run);
     }
     return *pending_;
   }

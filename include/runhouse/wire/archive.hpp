@@ -15,11 +15,14 @@
 #include <cereal/types/vector.hpp>
 
 #include <concepts>
+#include <cxxabi.h>
 #include <exception>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace rh::wire {
@@ -116,6 +119,10 @@ void read_plain(payload_reader& in, T& value) {
     fail(errc::bad_payload, what_failed + e.what());
   } catch (const std::exception& e) {
     fail(errc::bad_payload, what_failed + e.what());
+  } catch (...) {
+    const std::type_info* thrown = abi::__cxa_current_exception_type();
+    fail(errc::bad_payload,
+         what_failed + "it threw " + (thrown != nullptr ? type_name(*thrown) : "what is no exception class"));
   }
 }
 

@@ -206,13 +206,14 @@ inline bool worker_link::poll() noexcept { return !calls_.empty() && !ended_ && 
 /// Reads and delivers what is there; true if there was something.
 inline bool worker_link::read_calls() noexcept {
   bool any = false;
+  bool is_empty = false;
   try {
     for (;;) {
       if (!serve_frames()) {
         lost("sent something that the protocol does not allow");
         return true;
       }
-      if (lost_ || ended_ || waiting_) return any;
+      if (lost_ || ended_ || waiting_ || is_empty) return any;
       const auto room = in_.room();
       const auto got = os::receive(process_.calls.get(), room, in_files_);
       if (got.how == os::transfer::would_block) return any;
@@ -226,7 +227,7 @@ inline bool worker_link::read_calls() noexcept {
       }
       any = true;
       in_.received(got.bytes);
-      if (got.bytes < room.size() && serve_frames()) return any;
+      is_empty = got.bytes < room.size();
     }
   } catch (const std::exception& e) {
     lost(std::string("could not be served: ") + e.what());
