@@ -26,6 +26,12 @@ using rh::test::temporary_file;
 namespace {
 
 int own_pid() { return getpid(); }
+/// Writes when it begins, and when it ends, after another has written "go".
+void wait_for_go(const std::string& path) {
+  append(path, "begin");
+  in_time([&] { return content(path).find("go") != std::string::npos; });
+  append(path, "end");
+}
 /// Writes when it begins and ends.
 int traced(const std::string& path, int x, int milliseconds) {
   append(path, "begin " + std::to_string(x));
@@ -123,15 +129,14 @@ TEST_CASE("enqueued calls run one at a time, in their order", "[send][enqueue]")
 
 TEST_CASE("a named queue is shared by functions, and other calls pass it", "[send][enqueue]") {
   const temporary_file file;
-  auto traced_there = here().send<&traced>().queue("one");
   auto append_there = here().send<&append>().queue("one");
-  auto a = traced_there.enqueue(file.path(), 1, 50);
+  auto a = here().send<&wait_for_go>().queue("one").enqueue(file.path());
   auto b = append_there.enqueue(file.path(), std::string("between"));
-  auto c = traced_there.enqueue(file.path(), 2, 0);
-  CHECK(here().send<&own_pid>()().get() != getpid());
-  CHECK(!a.is_ready());
+  auto c = here().send<&traced>().queue("one").enqueue(file.path(), 2, 0);
+  REQUIRE(in_time([&] { return content(file.path()) == "begin\n"; }));
+  here().send<&append>()(file.path(), std::string("go")).get();
   c.get();
-  CHECK(content(file.path()) == "begin 1\nend 1\nbetween\nbegin 2\nend 2\n");
+  CHECK(content(file.path()) == "begin\ngo\nend\nbetween\nbegin 2\nend 2\n");
 }
 
 TEST_CASE("a queue goes on after a failed and a cancelled call", "[send][enqueue]") {
