@@ -321,16 +321,17 @@ inline void worker_pool::settle() {
 }
 
 inline void worker_pool::rebalance() {
-  if (!queue_.empty()) return;
-  const bool idle = std::any_of(members_.begin(), members_.end(),
-                                [](const member& m) { return m.works() && m.link->in_flight() == 0; });
-  if (!idle) return;
-  const auto busiest = std::max_element(members_.begin(), members_.end(), [](const member& a, const member& b) {
-    return a.link->divisible() < b.link->divisible();
-  });
-  if (busiest->link->divisible() < 2) return;
-  take_back(*busiest->link);
-  hand_out();
+  const auto is_idle = [](const member& m) { return m.works() && m.link->in_flight() == 0; };
+  // Each time one that was idle gets a call; several may have become so at once.
+  for (std::size_t i = 0; i < members_.size() && queue_.empty(); ++i) {
+    if (std::none_of(members_.begin(), members_.end(), is_idle)) return;
+    const auto busiest = std::max_element(members_.begin(), members_.end(), [](const member& x, const member& y) {
+      return x.link->divisible() < y.link->divisible();
+    });
+    if (busiest->link->divisible() < 2) return;
+    take_back(*busiest->link);
+    hand_out();
+  }
 }
 
 inline void worker_pool::end_idle() {
