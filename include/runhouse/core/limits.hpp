@@ -63,8 +63,8 @@ inline constexpr std::chrono::microseconds spin{20};
 inline constexpr std::chrono::microseconds slow_spin{100};
 /// Work that is sent ahead to a busy worker, in time: enough to hide a round trip, little enough to take back.
 inline constexpr std::chrono::microseconds prefetch{200};
-/// And in calls.
-inline constexpr std::uint32_t prefetch_calls = 64;
+/// And in calls: half of them is the batch in which short calls leave, and each batch may cost both sides a wake-up.
+inline constexpr std::uint32_t prefetch_calls = 128;
 /// The same for calls that take the results of those before them, which cannot run elsewhere anyway.
 inline constexpr std::uint32_t following_calls = 1024;
 /// How many calls of a map are made at a time, or more, so that all workers have enough.
