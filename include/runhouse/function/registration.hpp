@@ -69,8 +69,7 @@ template <std::size_t I, class P>
 struct held_at : held_argument<P> {
   using held_argument<P>::held_argument;
 };
-/// All of a call, decoded from left to right. No std::tuple: its constructors were a tenth of what a send costs to
-/// compile.
+/// All of a call, decoded from left to right. No std::tuple: its constructors take long to compile.
 template <class... Held>
 struct held_arguments : Held... {
   explicit held_arguments([[maybe_unused]] const argument_view* next) : Held(*next++)... {}
