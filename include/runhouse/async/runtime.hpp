@@ -9,12 +9,13 @@
 #include <runhouse/async/timer.hpp>
 #include <runhouse/core/limits.hpp>
 #include <runhouse/io/waiting.hpp>
+#include <runhouse/os/thread.hpp>
 #include <runhouse/os/timer_fd.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <csignal>
+#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -47,7 +48,8 @@ class flushable {
 /// thread a hop. When no thread waits, the I/O thread takes over, after limits::flush_delay or a few times that. All that
 /// is said to run "on the strand" is run by the driving thread, so by one at a time, without locks.
 ///
-/// Lifetime: made on first use and never destroyed, so that handles in static objects do no harm at exit.
+/// Lifetime: made on first use and never destroyed, so that handles in static objects do no harm at exit. The I/O
+/// thread ends when exit() begins: what it uses, of other libraries too, is about to be destroyed.
 class runtime final : public driver {
  public:
   [[gnu::visibility("default")]] static runtime& instance();
@@ -99,6 +101,7 @@ class runtime final : public driver {
   void was_woken(bool for_something) noexcept;
   void interrupt() noexcept;
   void io_thread() noexcept;
+  void end_io_thread() noexcept;
 
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
@@ -125,6 +128,9 @@ class runtime final : public driver {
   std::atomic<run_queue*> driving_queue_{nullptr};
   clock::time_point left_at_{};
   std::vector<parked*> parked_;
+  bool exiting_ = false;
+  std::condition_variable turn_passed_;
+  std::thread::id io_thread_;
 };
 
 // ---- implementation
@@ -136,12 +142,8 @@ inline runtime& runtime::instance() {
 
 inline runtime::runtime()
     : keep_running_(io_.get_executor()), flush_timer_events_(io_, flush_timer_.get()), next_timer_(io_) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread([this] { io_thread(); }).detach();
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  std::atexit([] { instance().end_io_thread(); });
+  io_thread_ = os::start_thread([this] { io_thread(); });
   start_flush_timer();  // so that timers expire though the first task never suspends
   use();
 }
@@ -206,7 +208,7 @@ inline bool runtime::take_turn(run_queue& q) {
 inline void runtime::pass_turn(std::unique_lock<std::mutex>& lock) {
   driving_queue_ = nullptr;
   driving_thread_ = std::thread::id();
-  driven_by_io_thread_ = false;
+  if (driven_by_io_thread_.exchange(false)) turn_passed_.notify_all();
   for (parked* p : parked_) {
     if (p->offered || p->queue->has_ready()) continue;
     p->offered = true;
@@ -300,6 +302,7 @@ inline void runtime::io_thread() noexcept {
     clear_flush_timer();
     {
       const std::lock_guard lock(mutex_);
+      if (exiting_) return;
       if (driven_) {
         // By a thread that waits; it may be blocked, and not know what another thread has deferred.
         const bool has_work = !inbox_.empty();
@@ -324,6 +327,16 @@ inline void runtime::io_thread() noexcept {
     std::unique_lock lock(mutex_);
     pass_turn(lock);
   }
+}
+
+inline void runtime::end_io_thread() noexcept {
+  std::unique_lock lock(mutex_);
+  exiting_ = true;
+  hand_over_ = true;
+  if (!driven_by_io_thread_ || std::this_thread::get_id() == io_thread_) return;
+  interrupt();
+  // What it is in the middle of may be a handler of the user's, which waits for something that comes no more.
+  turn_passed_.wait_for(lock, limits::io_thread_exit, [this] { return !driven_by_io_thread_; });
 }
 
 }  // namespace rh::detail

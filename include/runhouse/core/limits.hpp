@@ -55,6 +55,9 @@ inline constexpr std::chrono::minutes worker_idle{10};
 /// How long a queued frame may wait for its task to suspend before the I/O thread sends it; up to 8 times that where
 /// the calls before were all awaited at once.
 inline constexpr std::chrono::microseconds flush_delay{200};
+/// How long exit() waits for the I/O thread to end what it is in the middle of: it does not block, but handlers of the
+/// user's that run there may.
+inline constexpr std::chrono::seconds io_thread_exit{1};
 /// For how long a worker gathers the outcomes of short calls before it sends them.
 inline constexpr std::chrono::microseconds gather{20};
 /// How long a thread spins for an answer before it blocks; see io/waiting.hpp.

@@ -6,6 +6,7 @@
 #include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
 #include <runhouse/os/system.hpp>
+#include <runhouse/os/thread.hpp>
 #include <runhouse/wire/frame_buffer.hpp>
 #include <runhouse/wire/message_stream.hpp>
 #include <runhouse/wire/outbox.hpp>
@@ -29,7 +30,6 @@
 #include <string>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -146,12 +146,7 @@ inline void worker::run() {
   ::prctl(PR_SET_PDEATHSIG, SIGCONT);
   ::setvbuf(stdout, nullptr, _IOLBF, 0);
 
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the thread that runs functions
-  std::thread([this] { watch(); }).detach();
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  os::start_thread([this] { watch(); });
 
   say_hello();
   for (;;) {
