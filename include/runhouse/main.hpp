@@ -10,6 +10,7 @@
 #include <runhouse/cluster/program_options.hpp>
 #include <runhouse/cluster/interrupt.hpp>
 #include <runhouse/core/error.hpp>
+#include <runhouse/node/daemon.hpp>
 #include <runhouse/send/async_get.hpp>
 #include <runhouse/worker/serve.hpp>
 
@@ -45,9 +46,23 @@ namespace detail {
 class nested_backend final : public backend {
  public:
   std::shared_ptr<session> local(unsigned) override {
+    refuse();
+  }
+  counted<reached_session> reach(std::string_view) override { refuse(); }
+  void end_node(std::string_view) override { refuse(); }
+  void observe(session&, std::function<void(const disconnect&)>) override { refuse(); }
+
+ private:
+  [[noreturn]] static void refuse() {
     fail(errc::nested, "a function that was sent cannot send others; return what they need, and send them from the program");
   }
 };
+
+/// A process that was started as a node is one before the program's own static objects are made, and nothing else: what
+/// they print, allocate or start does not happen there. Those of shared libraries are made before.
+__attribute__((constructor(101))) static void enter_early_role() {
+  if (daemon::is_asked_for()) daemon::run();
+}
 
 }  // namespace detail
 

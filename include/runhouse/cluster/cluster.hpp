@@ -3,10 +3,12 @@
 
 #include <runhouse/cluster/backend.hpp>
 #include <runhouse/function/fn.hpp>
+#include <runhouse/rpc/call_handle.hpp>
 #include <runhouse/rpc/session.hpp>
 
-#include <coroutine>
+#include <functional>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,8 +18,7 @@ namespace rh {
 template <class F>
 class send;
 
-/// Where sends run. A handle: copies mean the same workers, which end when the last handle, send and call of theirs
-/// is gone.
+/// Where sends run. A handle: copies mean the same session, which ends when the last handle, send and call of it is gone.
 class cluster {
  public:
   /// Precondition: `s` is not null.
@@ -62,37 +63,52 @@ inline cluster local(unsigned workers) {
 }
 
 /// A connection being made: co_await it, or get().
+/// Errors, at the await: errc::node_not_started, errc::node_incompatible, errc::run_folder.
 class [[nodiscard]] connecting {
  public:
   using queue_aware = void;
-  explicit connecting(cluster c) : cluster_(std::move(c)) {}
+  explicit connecting(detail::counted<detail::reached_session> to) noexcept : to_(std::move(to)) {}
 
-  cluster get() && { return std::move(cluster_); }
-  class awaiter {
-   public:
-    using queue_aware = void;
-    explicit awaiter(cluster made) noexcept : made_(std::move(made)) {}
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    cluster await_resume() noexcept { return std::move(made_); }
-
-   private:
-    cluster made_;
-  };
-  awaiter operator co_await() && noexcept { return awaiter(std::move(cluster_)); }
+  /// Blocks until it is made. Not inside a task.
+  cluster get() {
+    struct waiter final : detail::end_waiter {
+      void ended() noexcept override { done.release(); }
+      std::binary_semaphore done{0};
+    } w;
+    if (to_->wait(w)) w.done.acquire();
+    return cluster(to_->take());
+  }
+  auto operator co_await() noexcept { return detail::call_awaiter<cluster>(to_, &take); }
 
  private:
-  cluster cluster_;
+  static cluster take(detail::pending& made) { return cluster(static_cast<detail::reached_session&>(made).take()); }
+
+  detail::counted<detail::reached_session> to_;
 };
 
-/// Reaches a cluster by name. This version knows "local".
+/// Reaches a cluster by name: "local", the workers of this process; "here", this machine's node, which goes on when
+/// this program ends, and is started where none runs.
 /// Errors: errc::unknown_cluster, errc::not_served.
-inline connecting connect(std::string_view name) {
-  if (name != "local") {
-    fail(errc::unknown_cluster,
-         "there is no cluster named '" + std::string(name) + "'; this version of runhouse knows 'local'");
-  }
-  return connecting(local());
+inline connecting connect(std::string_view name) { return connecting(detail::backend::get().reach(name)); }
+
+/// What to call when the connection to a cluster breaks, comes back, or is given up: calls that are under way only take
+/// longer meanwhile. On the library's own thread, so it must not block.
+struct on_disconnect {
+  explicit on_disconnect(std::function<void(const disconnect&)> f) : call(std::move(f)) {}
+  std::function<void(const disconnect&)> call;
+};
+
+/// The same, which says so when the connection breaks.
+inline connecting connect(std::string_view name, on_disconnect told) {
+  detail::backend& b = detail::backend::get();
+  const auto reached = b.reach(name);
+  reached->when_made([&b, call = std::move(told.call)](detail::session& s) { b.observe(s, call); });
+  return connecting(reached);
 }
+
+/// Ends the node of that name, with all that it has of all programs, also one that is not compatible with this program;
+/// the next connect() starts another. Blocks, for some seconds at most.
+/// Errors: errc::unknown_cluster; errc::node_not_started where it does not end.
+inline void restart(std::string_view name) { detail::backend::get().end_node(name); }
 
 }  // namespace rh

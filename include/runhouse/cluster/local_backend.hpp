@@ -3,20 +3,20 @@
 
 #include <runhouse/cluster/backend.hpp>
 #include <runhouse/function/pretty_name.hpp>
+#include <runhouse/host/here.hpp>
 #include <runhouse/node/local_session.hpp>
-#include <runhouse/os/system.hpp>
+#include <runhouse/node/node_settings.hpp>
+#include <runhouse/os/thread.hpp>
+#include <runhouse/rpc/node_session.hpp>
 
-#include <algorithm>
-#include <charconv>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <map>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <system_error>
+#include <utility>
 
 namespace rh::detail {
 
@@ -42,68 +42,65 @@ class local_backend final : public backend {
     const std::lock_guard lock(mutex_);
     auto shared = shared_.lock();
     if (!shared) {
-      shared = make(default_workers());
+      shared = make(worker_count());
       shared_ = shared;
     }
     return shared;
   }
 
+  counted<reached_session> reach(std::string_view name) override {
+    const counted<reached_session> reached(new reached_session);
+    if (name == "local") {
+      reached->set(local(0));
+      return reached;
+    }
+    check_name(name);
+    // To connect, and to start a node, blocks.
+    os::start_thread([this, reached] {
+      try {
+        reached->set(here());
+      } catch (...) {
+        reached->set(std::current_exception());
+      }
+    });
+    return reached;
+  }
+  void end_node(std::string_view name) override {
+    if (name == "local") fail(errc::unknown_cluster, "the workers of 'local' end with this program; there is no node to restart");
+    check_name(name);
+    here_contact::end_node();
+  }
+  void observe(session& s, std::function<void(const disconnect&)> o) override {
+    if (auto* node = dynamic_cast<node_session*>(&s)) node->observe(std::move(o));
+  }
+
  private:
+  static void check_name(std::string_view name) {
+    if (name == "here") return;
+    fail(errc::unknown_cluster,
+         "there is no cluster named '" + std::string(name) + "'; this version of runhouse knows 'local' and 'here'");
+  }
+  /// One session for the whole program.
+  std::shared_ptr<session> here() {
+    const std::lock_guard lock(here_mutex_);
+    auto shared = here_.lock();
+    if (shared && !shared->has_ended()) return shared;
+    auto contact = std::make_shared<here_contact>();
+    wire::open_session opened = new_session(contact->is_same_machine());
+    reached_node node = contact->reach(opened);
+    if (!node.opened.notice.empty()) std::fprintf(stderr, "[here] %s\n", node.opened.notice.c_str());
+    shared = std::make_shared<node_session>(std::move(contact), std::move(opened), std::move(node), &print_output);
+    here_ = shared;
+    return shared;
+  }
   static std::shared_ptr<local_session> make(unsigned workers) {
     return std::make_shared<local_session>(local_resources{workers, resource_counts()}, &print_output,
                                            limits::worker_idle, store_bytes());
   }
-  /// RUNHOUSE_STORE_BYTES: a number, or one with K, M, G or T behind it for powers of 1024. Else half of the memory.
-  static std::uint64_t store_bytes() {
-    const char* text = std::getenv("RUNHOUSE_STORE_BYTES");
-    if (text == nullptr || *text == '\0') return os::usable_memory() / 2;
-    std::uint64_t bytes = 0;
-    const auto end = text + std::strlen(text);
-    auto [stop, error] = std::from_chars(text, end, bytes);
-    const std::size_t unit = stop + 1 == end ? std::string_view("KMGT").find(*stop) : std::string_view::npos;
-    if (unit != std::string_view::npos) ++stop;
-    const unsigned shift = unit == std::string_view::npos ? 0 : 10 * (static_cast<unsigned>(unit) + 1);
-    if (error != std::errc() || stop != end || bytes == 0 || bytes > (std::uint64_t{1} << 62 >> shift)) {
-      fail(errc::store_full,
-           "RUNHOUSE_STORE_BYTES is '" + std::string(text) + "'; it must be a number of bytes, such as 4G");
-    }
-    return bytes << shift;
-  }
-  /// RUNHOUSE_RESOURCES: "license=2,camera=1".
-  static std::map<std::string, unsigned> resource_counts() {
-    std::map<std::string, unsigned> counts;
-    const char* text = std::getenv("RUNHOUSE_RESOURCES");
-    std::string_view rest = text != nullptr ? text : "";
-    while (!rest.empty()) {
-      const std::string_view word = rest.substr(0, rest.find(','));
-      rest.remove_prefix(std::min(word.size() + 1, rest.size()));
-      const std::size_t equals = word.find('=');
-      unsigned count = 0;
-      const char* const end = word.data() + word.size();
-      const char* const begin = equals < word.size() ? word.data() + equals + 1 : end;
-      const auto [stop, error] = std::from_chars(begin, end, count);
-      if (error != std::errc() || stop != end || equals == 0) {
-        fail(errc::impossible_needs, "RUNHOUSE_RESOURCES is '" + std::string(text) +
-                                         "'; it must be names and numbers, such as license=2,camera=1");
-      }
-      counts[std::string(word.substr(0, equals))] = count;
-    }
-    return counts;
-  }
-  static unsigned default_workers() {
-    const char* text = std::getenv("RUNHOUSE_WORKERS");
-    if (text == nullptr || *text == '\0') return os::usable_cpus();
-    unsigned count = 0;
-    const auto end = text + std::strlen(text);
-    const auto [stop, error] = std::from_chars(text, end, count);
-    if (error != std::errc() || stop != end || count == 0 || count > 4096) {
-      fail(errc::worker_not_started,
-           "RUNHOUSE_WORKERS is '" + std::string(text) + "'; it must be a number from 1 to 4096");
-    }
-    return count;
-  }
   std::mutex mutex_;
   std::weak_ptr<local_session> shared_;
+  std::mutex here_mutex_;
+  std::weak_ptr<node_session> here_;
 };
 
 }  // namespace rh::detail

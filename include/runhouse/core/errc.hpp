@@ -36,12 +36,19 @@ enum class errc {
   protocol_error,       ///< a frame that the protocol does not allow there
   node_incompatible,    ///< the peer speaks another major version of the protocol
   connection_lost,      ///< the peer went away
+  // nodes
+  node_not_started,     ///< this machine's node could not be started, or did not answer in time
+  node_lost,            ///< the node ended, or could not be reached for too long; what it had is gone
+  name_taken,           ///< the node has another value of that name
+  unknown_name,         ///< it has none
+  type_changed,         ///< it has one, of another type
   // values that stay where they were made
   ref_elsewhere,        ///< an argument is a ref to a value on another cluster
   store_full,           ///< there is no room for one more value there
   pin_type,             ///< a key is pinned as a value of another type
   // machines
   impossible_needs,     ///< a send needs what the machine does not have
+  run_folder,           ///< this user's folder for sockets, locks or logs cannot be used
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -99,10 +106,16 @@ inline const char* name_of(errc e) noexcept {
     case errc::protocol_error: return "protocol_error";
     case errc::node_incompatible: return "node_incompatible";
     case errc::connection_lost: return "connection_lost";
+    case errc::node_not_started: return "node_not_started";
+    case errc::node_lost: return "node_lost";
+    case errc::name_taken: return "name_taken";
+    case errc::unknown_name: return "unknown_name";
+    case errc::type_changed: return "type_changed";
     case errc::ref_elsewhere: return "ref_elsewhere";
     case errc::store_full: return "store_full";
     case errc::pin_type: return "pin_type";
     case errc::impossible_needs: return "impossible_needs";
+    case errc::run_folder: return "run_folder";
   }
   return "unknown";
 }
@@ -114,11 +127,14 @@ inline remedy remedy_of(errc e) noexcept {
     case errc::timed_out:
     case errc::worker_died:
     case errc::worker_not_started:
+    case errc::node_not_started:
     case errc::store_full: return remedy::retry_later;
-    case errc::connection_lost: return remedy::reconnect;
+    case errc::connection_lost:
+    case errc::node_lost: return remedy::reconnect;
     case errc::unknown_function:
     case errc::signature_mismatch:
     case errc::program_changed:
+    case errc::type_changed:
     case errc::node_incompatible: return remedy::unsupported;
     default: return remedy::fix_the_call;
   }

@@ -19,6 +19,19 @@ inline constexpr std::size_t small_message_bytes = 8 * 1024;
 inline constexpr std::size_t frame_bytes = 1024 * 1024;
 /// What a stream may have under way without the receiver's credit.
 inline constexpr std::size_t stream_credit_bytes = 1024 * 1024;
+/// Of a session, in each direction: what one side has sent and keeps until the other has said that it has it.
+inline constexpr std::uint64_t session_window_bytes = 16 * 1024 * 1024;
+/// After how many frames, or bytes, that is said.
+inline constexpr std::uint64_t frames_per_ack = 32;
+inline constexpr std::uint64_t bytes_per_ack = 256 * 1024;
+/// Arguments that a program has sent to a node and whose calls have not ended: what is more waits in the program.
+inline constexpr std::uint64_t session_ahead_bytes = 64 * 1024 * 1024;
+/// Of one session: calls that have not ended, functions, needs, and messages that come in several frames at a time.
+inline constexpr std::size_t session_calls = std::size_t{1} << 20;
+inline constexpr std::size_t session_functions = 65536;
+inline constexpr std::size_t long_messages = 32;
+/// Names of functions that a node has heard of, all together.
+inline constexpr std::size_t function_name_bytes = 64 * 1024 * 1024;
 /// Parameters of one call, segments of one payload: bounds on tables that a peer announces.
 inline constexpr std::size_t parameters = 256;
 inline constexpr std::size_t segments = 4096;
@@ -37,6 +50,30 @@ inline constexpr std::size_t memory_files = 256;
 inline constexpr std::chrono::seconds store_wait{60};
 /// Nesting of a serialized value: deep enough for real data, shallow enough for an 8 MiB stack under a sanitizer.
 inline constexpr std::size_t archive_depth = 200;
+
+/// From a lost connection to the first try after the one that was made at once, and the longest time between two.
+inline constexpr std::chrono::milliseconds reconnect_first{20};
+inline constexpr std::chrono::milliseconds reconnect_longest{5000};
+/// How long a session lives without a connection.
+inline constexpr std::chrono::minutes resume_window{10};
+/// A node that has said nothing for so long is asked; so often, and the connection is given up.
+inline constexpr std::chrono::seconds silence{15};
+inline constexpr unsigned silences = 3;
+/// For a connection to be made, and for a node to answer to what begins a session.
+inline constexpr std::chrono::seconds connect{10};
+/// From starting a node to its being there: it waits for nothing but the loader.
+inline constexpr std::chrono::seconds node_start{30};
+/// How long a node has to end when it is told to, before it is killed.
+inline constexpr std::chrono::seconds node_end{5};
+/// How long a connection to this machine's node may wait until it is accepted.
+inline constexpr std::chrono::seconds accept{10};
+/// How many connections a node greets at a time; what is more is closed.
+inline constexpr std::size_t greetings = 256;
+/// How often a node looks at what was not used for long.
+inline constexpr std::chrono::minutes node_looks{1};
+/// A node that holds nothing for so long ends by itself; and a name that is not used.
+inline constexpr std::chrono::hours node_idle{24};
+inline constexpr std::chrono::hours name_idle{24};
 
 /// From starting a worker to its hello.
 inline constexpr std::chrono::seconds worker_handshake{30};

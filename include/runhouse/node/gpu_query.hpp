@@ -49,8 +49,7 @@ class gpu_query : public std::enable_shared_from_this<gpu_query> {
       os::spawn_request request;
       request.path = "nvidia-smi";
       request.arguments = {"nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,nounits"};
-      for (char** variable = os::environment(); *variable != nullptr; ++variable)
-        request.environment.emplace_back(*variable);
+      request.environment = os::environment_without("RUNHOUSE_");
       request.descriptors = {nothing.get(), theirs.get(), theirs.get()};
       process_ = os::spawn(request);
       printed_ = std::move(ours);

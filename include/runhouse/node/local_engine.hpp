@@ -35,9 +35,9 @@ struct local_resources {
   std::map<std::string, unsigned> counts;
 };
 
-/// Runs calls in worker processes of this program on this machine. On the strand.
+/// Runs calls in worker processes on this machine. On the strand.
 ///
-/// Calls of equal needs share a pool of workers. Pools share the machine: each gets what it can use, as long as there
+/// Calls of one program and of equal needs share a pool of workers. Pools share the machine: each gets what it can use, as long as there
 /// is some; then what a pool gets comes from those that have more, and one that has nothing is served before all
 /// others.
 class local_engine final : public worker_pool::owner, public flushable {
@@ -56,6 +56,10 @@ class local_engine final : public worker_pool::owner, public flushable {
   void items_taken(const call_state& call, std::uint32_t count) noexcept;
   /// There may be room in the store for results that wait for it: first for that of the oldest call.
   void room_came() noexcept;
+  /// How many calls are before this one in its queue; 0 if it is in none, or has begun.
+  std::uint64_t queue_place(std::uint64_t call_id) const noexcept;
+  /// Whether it has a call that has not ended.
+  bool is_busy() const noexcept;
   /// Writes to the workers that there are now.
   std::uint64_t writes() const noexcept;
   engine_resources resources() const noexcept { return {cpus_, max_workers_}; }
@@ -72,6 +76,7 @@ class local_engine final : public worker_pool::owner, public flushable {
   }
   inline void workers_changed() noexcept override;
   void printed(const call_state* call, bool is_error, std::string_view line) noexcept override {
+    if (call != nullptr && call->output != nullptr) return call->output->printed(*call, is_error, line);
     sink_(call != nullptr ? call->function_name : nullptr, is_error, line);
   }
   inline void flush() noexcept override;

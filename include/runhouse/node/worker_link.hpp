@@ -44,7 +44,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
     ~owner() = default;
   };
 
-  worker_link(runtime& r, owner& o, worker_process process);
+  /// `program` is its; null: this process's own.
+  worker_link(runtime& r, owner& o, std::shared_ptr<const worker_program> program, worker_process process);
   /// Begins to watch it. Precondition: held by a shared_ptr.
   void start();
   /// Ends it; what it had not begun goes back to the owner when it has ended. `why` completes "it ...".
@@ -154,6 +155,7 @@ class worker_link final : public poller, public flushable, public std::enable_sh
 
   runtime& runtime_;
   owner* owner_;
+  const std::shared_ptr<const worker_program> program_;
   worker_process process_;
   asio::posix::stream_descriptor calls_events_;
   asio::posix::stream_descriptor exit_events_;

@@ -22,7 +22,7 @@
 
 namespace rh::detail {
 
-/// The calls of equal needs, and the workers that run them. On the strand.
+/// The calls of one program and of equal needs, and the workers that run them. On the strand.
 ///
 /// A worker works while it has a share: what one of these calls takes of the machine. Its owner gives shares, and may
 /// want one back: then the worker ends the call that it runs, and gives it back.
@@ -45,14 +45,16 @@ class worker_pool final : public worker_link::owner {
     ~owner() = default;
   };
 
-  worker_pool(runtime& r, owner& o, std::shared_ptr<const rh::needs> n)
-      : runtime_(r), owner_(o), needs_(std::move(n)), takes_(amounts::of(*needs_)) {}
+  /// `program` is the workers'; null: this process's own.
+  worker_pool(runtime& r, owner& o, std::shared_ptr<const worker_program> program, std::shared_ptr<const rh::needs> n)
+      : runtime_(r), owner_(o), program_(std::move(program)), needs_(std::move(n)), takes_(amounts::of(*needs_)) {}
   worker_pool(const worker_pool&) = delete;
   worker_pool& operator=(const worker_pool&) = delete;
   /// Ends its workers at once.
   ~worker_pool();
 
   const rh::needs& needs() const noexcept { return *needs_; }
+  const worker_program* program() const noexcept { return program_.get(); }
   /// What a share is.
   const amounts& takes() const noexcept { return takes_; }
   /// GPUs that its workers have.
@@ -69,6 +71,10 @@ class worker_pool final : public worker_link::owner {
   void refuse_all(errc code, const std::string& what);
   /// True if it has neither calls nor workers.
   bool is_empty() const noexcept { return queue_.empty() && members_.empty(); }
+
+  bool has_calls() const noexcept {
+    return !queue_.empty() || std::any_of(members_.begin(), members_.end(), [](const member& m) { return m.link->in_flight() != 0; });
+  }
 
   /// How many more shares it could use now, for calls that no worker could begin at once.
   std::size_t wanted() const noexcept;
@@ -126,6 +132,7 @@ class worker_pool final : public worker_link::owner {
 
   runtime& runtime_;
   owner& owner_;
+  const std::shared_ptr<const worker_program> program_;
   const std::shared_ptr<const rh::needs> needs_;
   const amounts takes_;
   std::deque<call_ptr> queue_;
@@ -247,7 +254,7 @@ inline bool worker_pool::take_share(std::vector<gpu_claim> gpus) {
   }
   if (!members_.empty() && now < start_again_) return false;
   try {
-    auto link = std::make_shared<worker_link>(runtime_, *this, start_worker(*needs_, gpus));
+    auto link = std::make_shared<worker_link>(runtime_, *this, program_, start_worker(program_.get(), *needs_, gpus));
     link->start();
     members_.push_back({std::move(link), std::move(gpus), now});
     ++shares_;

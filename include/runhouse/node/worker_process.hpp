@@ -3,6 +3,7 @@
 
 #include <runhouse/needs/needs.hpp>
 #include <runhouse/node/gpu_claim.hpp>
+#include <runhouse/node/worker_program.hpp>
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
@@ -33,9 +34,8 @@ struct worker_process {
   std::string mark_token;
 };
 
-/// The environment of a worker for calls of such needs that has these GPUs: this program's, without the library's own
-/// variables, and with those that the needs name.
-inline std::vector<std::string> worker_environment(const needs& n, std::span<const gpu_claim> gpus) {
+/// The environment of a worker for calls of such needs that has these GPUs: `base`, and the variables that the needs name.
+inline std::vector<std::string> worker_environment(const std::vector<std::string>& base, const needs& n, std::span<const gpu_claim> gpus) {
   std::map<std::string, std::string> named = n.env;
   if (n.gpus) {
     std::string& visible = named["CUDA_VISIBLE_DEVICES"];
@@ -43,19 +43,17 @@ inline std::vector<std::string> worker_environment(const needs& n, std::span<con
     for (const gpu_claim& g : gpus) visible += (visible.empty() ? "" : ",") + g.uuid;
   }
   std::vector<std::string> all;
-  for (char** variable = os::environment(); *variable != nullptr; ++variable) {
-    const std::string_view text = *variable;
-    if (!text.starts_with("RUNHOUSE_") && !named.contains(std::string(text.substr(0, text.find('=')))))
-      all.emplace_back(text);
+  for (const std::string& variable : base) {
+    if (!named.contains(variable.substr(0, variable.find('=')))) all.push_back(variable);
   }
   for (const auto& [name, value] : named) all.push_back(name + "=" + value);
   return all;
 }
 
-/// Starts this program's own executable as a worker for calls of such needs, which holds the claims on its GPUs too, as
-/// long as any process of its lives. From /proc/self/exe and not from its path, which a relink may have replaced.
-/// Errors: std::system_error.
-inline worker_process start_worker(const needs& n, std::span<const gpu_claim> gpus) {
+/// Starts a worker for calls of such needs, which holds the claims on its GPUs too, as long as any process of its lives.
+/// `program` is what it runs; null: this process's own executable. Neither is started from its path, which a relink may
+/// have replaced. Errors: std::system_error.
+inline worker_process start_worker(const worker_program* program, const needs& n, std::span<const gpu_claim> gpus) {
   worker_process w;
   auto [calls, their_calls] = os::socket_pair();
   auto [control, their_control] = os::socket_pair();
@@ -71,10 +69,10 @@ inline worker_process start_worker(const needs& n, std::span<const gpu_claim> gp
   w.mark_token += ":";
 
   os::spawn_request request;
-  request.path = "/proc/self/exe";
+  request.path = program != nullptr ? "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(program->executable.get()) : "/proc/self/exe";
   request.arguments = {"runhouse-worker"};
-  request.environment = worker_environment(n, gpus);
-  request.folder = n.cwd;
+  request.environment = worker_environment(program != nullptr ? program->environment : os::environment_without("RUNHOUSE_"), n, gpus);
+  request.folder = n.cwd.empty() && program != nullptr ? program->folder : n.cwd;
   request.environment.push_back("RUNHOUSE_WORKER=" + w.mark_token);
   request.descriptors = {nothing.get(),     their_out.get(),     their_err.get(),
                          their_calls.get(), their_control.get(), memory_fd.get()};

@@ -78,6 +78,9 @@ class process {
   bool reaped_ = false;
 };
 
+/// For a process that need not be a child; none, and errno, where there is no such process.
+inline unique_fd open_pidfd(pid_t pid) noexcept { return unique_fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+
 /// What to start: by posix_spawn, in a process group of its own, with default signals, and no descriptor but those
 /// named here.
 struct spawn_request {
@@ -138,15 +141,15 @@ inline process spawn(const spawn_request& request) {
     errno = error;
     fail_errno("starting a process");
   }
-  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-  if (pidfd < 0) {
+  unique_fd pidfd = open_pidfd(pid);
+  if (!pidfd) {
     const int reason = errno;
     ::kill(-pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
     errno = reason;
     fail_errno("opening a pidfd (Linux 5.3 or newer is needed)");
   }
-  return process(pid, unique_fd(pidfd));
+  return process(pid, std::move(pidfd));
 }
 
 }  // namespace rh::os

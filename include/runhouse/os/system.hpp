@@ -11,7 +11,9 @@
 #include <memory>
 #include <sched.h>
 #include <string>
+#include <string_view>
 #include <unistd.h>
+#include <vector>
 
 namespace rh::os {
 
@@ -55,7 +57,19 @@ inline std::string host_name() {
   return name.data();
 }
 
-/// The whole environment as NAME=value.
-inline char** environment() noexcept { return ::environ; }
+/// The environment as NAME=value, but for variables whose names begin so.
+inline std::vector<std::string> environment_without(std::string_view prefix) {
+  std::vector<std::string> all;
+  for (char** variable = ::environ; *variable != nullptr; ++variable) {
+    if (!std::string_view(*variable).starts_with(prefix)) all.emplace_back(*variable);
+  }
+  return all;
+}
+
+/// This process's working directory; empty if it was removed.
+inline std::string working_folder() {
+  std::array<char, 4096> path{};
+  return ::getcwd(path.data(), path.size()) != nullptr ? path.data() : "";
+}
 
 }  // namespace rh::os

@@ -90,6 +90,11 @@ class argument_columns {
     for (auto& column : columns_) row.push_back(column ? column->take(i) : broadcast_[next++]);
     return row;
   }
+  /// Those that go to every call, to be changed.
+  template <class F>
+  void for_each_broadcast(F&& change) {
+    for (call_argument& a : broadcast_) change(a);
+  }
   template <class F>
   void for_each_value(F&& visit) const {
     const auto all = [&](const std::vector<call_argument>& arguments) {

@@ -33,6 +33,7 @@ class call_maker : public session, public call_runner, public std::enable_shared
                          map_results how) final {
     static_cast<void>(place_of(function));
     arguments.for_each_value([&](const value_holder& held) { check_place(function, held); });
+    if (arguments.size() > 1) arguments.for_each_broadcast([this](call_argument& a) { a = sent_once(std::move(a)); });
     const std::size_t window = std::max<std::size_t>(limits::map_window, 4 * limits::prefetch_calls * workers());
     const counted<mapped_calls> all(
         new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, window));
@@ -44,18 +45,15 @@ class call_maker : public session, public call_runner, public std::enable_shared
                                            const call_options& options) final {
     const call_ptr made = make(function, std::move(arguments), options);
     made->head.keeps_result = true;
-    const counted<kept_result> kept(new kept_result(made));
-    made->start();
-    kept->start();
-    return hold(kept);
+    return started_and_kept(made);
   }
-  std::shared_ptr<const value_holder> put(wire::shared_payload value) final {
+  std::shared_ptr<const value_holder> put(wire::shared_payload value) override {
     const std::uint64_t bytes = value->size_bytes();
     if (!store().take(bytes))
       fail(errc::store_full, "put of " + std::to_string(bytes) + " bytes: " + store_is_full(*this));
     return hold(counted<put_value>(new put_value(std::move(value), shared_from_this())));
   }
-  counted<pending> fetch(std::shared_ptr<const value_holder> value) final {
+  counted<pending> fetch(std::shared_ptr<const value_holder> value) override {
     const counted<fetched_value> fetched(new fetched_value(std::move(value)));
     fetched->start();
     return fetched;
@@ -65,9 +63,22 @@ class call_maker : public session, public call_runner, public std::enable_shared
   using session::session;
   ~call_maker() = default;
 
- private:
+  std::shared_ptr<const value_holder> started_and_kept(const call_ptr& made) {
+    const counted<kept_result> kept(new kept_result(made));
+    made->start();
+    kept->start();
+    return hold(kept);
+  }
+  /// What stands for an argument that many calls take.
+  virtual call_argument sent_once(call_argument argument) { return argument; }
   std::shared_ptr<const value_holder> hold(counted<pending> value) {
     return std::make_shared<value_holder>(std::move(value), shared_from_this(), counts());
+  }
+  /// `name` is what messages call it.
+  call_ptr make_request(node_request request, const char* name) {
+    const call_ptr made(new call_state(shared_from_this(), name));
+    made->request = std::make_unique<const node_request>(std::move(request));
+    return made;
   }
   void check_place(const function_entry& function, const value_holder& held) const {
     if (held.where() == this) return;

@@ -8,6 +8,7 @@
 #include <runhouse/function/pretty_name.hpp>
 #include <runhouse/rpc/call_argument.hpp>
 #include <runhouse/rpc/call_options.hpp>
+#include <runhouse/rpc/node_request.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/session.hpp>
 #include <runhouse/rpc/throw_outcome.hpp>
@@ -21,6 +22,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -40,6 +42,8 @@ class call_runner {
   virtual void cancel(call_state& call) noexcept = 0;
   /// On the strand: the call that its queue has let go has ended.
   virtual void queue_came_free(const std::string& queue) noexcept = 0;
+  /// On the strand: it is to go on though nobody will take its result. It may have ended already.
+  virtual void detach(call_state& call) noexcept { static_cast<void>(call); }
   /// On the strand: so many more of its items have reached their consumer. It may have ended already.
   virtual void items_taken(call_state& call, std::uint32_t count) noexcept = 0;
   /// Any thread: have `work` run on the strand.
@@ -59,6 +63,19 @@ class item_receiver {
   ~item_receiver() = default;
 };
 
+/// Who gets the lines that a call prints.
+class output_receiver {
+ public:
+  /// On the strand.
+  virtual void printed(const call_state& call, bool is_error, std::string_view line) = 0;
+
+ protected:
+  ~output_receiver() = default;
+};
+
+/// Where workers come from: node/worker_program.hpp.
+struct worker_program;
+
 /// One call from its making to the taking of its result: shared by the caller's handle and whoever runs it.
 class call_state final : public pending {
  public:
@@ -73,8 +90,12 @@ class call_state final : public pending {
   const char* const function_name;
   const std::uint64_t id;  ///< unique in this process, from 1
 
+  std::unique_ptr<const node_request> request;  ///< null: it is a call
+  std::shared_ptr<const worker_program> program;  ///< null: this process's own
+  output_receiver* output = nullptr;  ///< null: the session's own
   item_receiver* items = nullptr;  ///< null: it gives none
   bool gave_items = false;         ///< its runner's: so it is not made again
+  bool is_detached = false;        ///< its runner's: it was detached before it was sent
   unsigned retries_left = 0;  ///< its runner's, after the start
   std::string queue;          ///< empty: it is not queued
   std::shared_ptr<const rh::needs> needs;  ///< null: nothing special
@@ -89,6 +110,8 @@ class call_state final : public pending {
   void start();
   /// The same on the strand, at once.
   void start_on_strand();
+  /// The same of one that is refused before it is handed over.
+  void start_refused() { prepare(); }
   /// True if values are among its arguments, or lists.
   bool takes_values() const noexcept { return takes_values_; }
   bool values_have_ended() const noexcept {
@@ -100,6 +123,7 @@ class call_state final : public pending {
   bool fail_with_argument();
   ~call_state() override { session_->free_store(stored_bytes_); }
   inline void cancel() noexcept override;
+  inline void detach() noexcept override;
   bool cancel_requested() const noexcept { return cancelled_.load(std::memory_order_acquire); }
 
   /// On the strand: takes room for a result that stays. False if there is none: then it is to wait, or to fail.
@@ -107,6 +131,11 @@ class call_state final : public pending {
     if (!session_->store().take(bytes)) return false;
     stored_bytes_ = bytes;
     return true;
+  }
+  /// The same of a value that is kept elsewhere, and only counted here.
+  void count_store(std::uint64_t bytes) noexcept {
+    session_->store().take_anyway(bytes);
+    stored_bytes_ = bytes;
   }
   session& at() const noexcept { return *session_; }
   call_runner& at_runner() const noexcept { return *runner_; }
@@ -135,6 +164,14 @@ class call_state final : public pending {
       hold->cancel_now();
     }
     call_ptr call;
+  };
+  struct detach_work final : strand_work {
+    explicit detach_work(call_state& c) noexcept : call(&c) {}
+    void run() noexcept override {
+      call->runner_->detach(*call);
+      delete this;
+    }
+    const call_ptr call;
   };
   struct value_waiter final : end_waiter {
     void ended() noexcept override { of->arrive(); }
@@ -258,6 +295,10 @@ inline void call_state::cancel() noexcept {
   if (cancelled_.exchange(true, std::memory_order_acq_rel) || has_ended()) return;
   cancel_.call = call_ptr(this);
   runner_->defer(cancel_);
+}
+
+inline void call_state::detach() noexcept {
+  if (!has_ended()) runner_->defer(*new detach_work(*this));
 }
 
 inline wire::payload_view call_state::result(std::size_t, std::vector<std::span<const std::byte>>& segments) {

@@ -14,7 +14,7 @@
 
 namespace rh::detail {
 
-/// The result of a call, kept for any number of consumers.
+/// The result of a call, or what is like one, kept for any number of consumers.
 class kept_result final : public pending, end_waiter {
  public:
   explicit kept_result(call_ptr from) noexcept : from_(std::move(from)) {}
@@ -35,6 +35,7 @@ class kept_result final : public pending, end_waiter {
     return std::erase(waiters_, &w) != 0;
   }
   void cancel() noexcept override { from_->cancel(); }
+  void detach() noexcept override { from_->detach(); }
   const call_outcome* failure() const noexcept override { return from_->failure(); }
   call_origin origin(std::size_t) const override { return from_->origin(0); }
   const call_state* maker() const noexcept override { return from_.get(); }

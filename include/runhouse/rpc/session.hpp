@@ -5,16 +5,19 @@
 #include <runhouse/rpc/argument_columns.hpp>
 #include <runhouse/rpc/call_argument.hpp>
 #include <runhouse/rpc/call_options.hpp>
+#include <runhouse/rpc/node_request.hpp>
 #include <runhouse/rpc/streaming.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/store_account.hpp>
 #include <runhouse/rpc/usage.hpp>
 #include <runhouse/rpc/value_holder.hpp>
 #include <runhouse/wire/payload.hpp>
+#include <runhouse/wire/session_question.hpp>
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace rh::detail {
@@ -37,32 +40,39 @@ class session {
   virtual std::shared_ptr<const value_holder> put(wire::shared_payload value) = 0;
   /// Asks for such a value: ends when it is there. To cancel it leaves the value as it is. Any thread.
   virtual counted<pending> fetch(std::shared_ptr<const value_holder> value) = 0;
+  /// Asks it something about the values and calls that it has. Any thread.
+  virtual counted<pending> ask(node_request request) = 0;
+  /// A value that has a name there, or will be an error if there is none.
+  virtual std::shared_ptr<const value_holder> find(wire::session_question question) = 0;
+  /// Nobody in this program refers to the value any more. Any thread.
+  virtual void dropped(const pending& value) noexcept { static_cast<void>(value); }
   /// What errors and labels call it: "local", or the machine's name.
   virtual const std::string& host() const noexcept = 0;
   /// What this program has there.
   usage_counts& counts() noexcept { return counts_; }
   usage usage_now() const noexcept {
     usage now = counts_.now();
-    now.value_bytes = store_.used_bytes();
+    now.value_bytes = store_->used_bytes();
     return now;
   }
   /// Room for its values.
-  store_account& store() noexcept { return store_; }
+  store_account& store() noexcept { return *store_; }
   void free_store(std::uint64_t bytes) noexcept {
-    if (bytes != 0 && store_.give_back(bytes)) room_came();
+    if (bytes != 0 && store_->give_back(bytes)) room_came();
   }
   /// How many calls may run there at the same time.
   virtual unsigned workers() const noexcept = 0;
 
  protected:
-  explicit session(std::uint64_t store_bytes) noexcept : store_(store_bytes) {}
+  /// `store` may be shared with other sessions of the same node.
+  explicit session(std::shared_ptr<store_account> store) noexcept : store_(std::move(store)) {}
   ~session() = default;
   /// Somebody waited for room in the store. Any thread.
   virtual void room_came() noexcept = 0;
 
  private:
   usage_counts counts_;
-  store_account store_;
+  const std::shared_ptr<store_account> store_;
 };
 
 /// What an errc::store_full says after what did not fit.
@@ -71,5 +81,10 @@ inline std::string store_is_full(session& s) {
          std::to_string(s.store().limit_bytes()) + " bytes; let go of refs, or raise RUNHOUSE_STORE_BYTES";
 }
 
+inline value_holder::~value_holder() {
+  if (!value_->has_ended() && !detached_.load(std::memory_order_relaxed)) value_->cancel();
+  session_->dropped(*value_);
+  counts_.values.lower();
+}
 
 }  // namespace rh::detail

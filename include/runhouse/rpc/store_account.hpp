@@ -19,6 +19,8 @@ class store_account {
     } while (!used_.compare_exchange_weak(used, used + bytes));
     return true;
   }
+  /// Whether it fits or not: for a value that is there already.
+  void take_anyway(std::uint64_t bytes) noexcept { used_.fetch_add(bytes); }
   /// True if somebody waits for room, who is then to be told. Each is told once.
   bool give_back(std::uint64_t bytes) noexcept {
     used_.fetch_sub(bytes);

@@ -10,10 +10,10 @@
 
 namespace rh::detail {
 
-class session;
-
 /// What keeps a value on its cluster: shared by its refs and by every unfinished call that takes it. When the last is
 /// gone the value is freed, and if it is not there yet, the call that makes it is cancelled.
+class session;
+
 class value_holder {
  public:
   /// `counts` is the session's.
@@ -23,14 +23,13 @@ class value_holder {
   }
   value_holder(const value_holder&) = delete;
   value_holder& operator=(const value_holder&) = delete;
-  ~value_holder() {
-    if (!value_->has_ended() && !detached_.load(std::memory_order_relaxed)) value_->cancel();
-    counts_.values.lower();
-  }
+  inline ~value_holder();
 
   const counted<pending>& value() const noexcept { return value_; }
   /// The call that makes it goes on when nobody holds it any more.
-  void detach() const noexcept { detached_.store(true, std::memory_order_relaxed); }
+  void detach() const noexcept {
+    if (!detached_.exchange(true, std::memory_order_relaxed)) value_->detach();
+  }
   /// Where it lives, which lives as long.
   session* where() const noexcept { return session_.get(); }
 

@@ -31,6 +31,19 @@ enum class frame_type : std::uint8_t {
   describe = 0x24,
   functions = 0x25,
   taken = 0x26,
+  // between a program and a node only
+  open = 0x30,
+  opened = 0x31,
+  ack = 0x32,
+  function = 0x33,
+  needs = 0x34,
+  put = 0x35,
+  fetch = 0x36,
+  release = 0x37,
+  detach = 0x38,
+  output = 0x39,
+  ask = 0x3a,
+  close = 0x3b,
 };
 
 /// More of this message follows: of a call, outcome or data frame in data frames of the same stream, of functions in
@@ -78,9 +91,10 @@ inline result<frame_header> decode_header(std::span<const std::byte> in, std::si
   const auto payload_bytes = read.get<std::uint32_t>();
   const auto stream = read.get<std::uint64_t>();
   if (magic != frame_magic) return errc::protocol_error;
-  const bool known = (type >= 0x01 && type <= 0x02) || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26);
+  const bool known = (type >= 0x01 && type <= 0x02) || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26) ||
+                     (type >= 0x30 && type <= 0x3b);
   if (!known && type < 0x80) return errc::protocol_error;
-  const bool may_continue = (type >= 0x10 && type <= 0x12) || type == 0x25;
+  const bool may_continue = (type >= 0x10 && type <= 0x12) || type == 0x25 || type == 0x35;
   if (known && (flags & ~(may_continue ? flag_more : 0)) != 0) return errc::protocol_error;
   if (payload_bytes > largest) return errc::frame_too_large;
   return frame_header{static_cast<frame_type>(type), flags, payload_bytes, stream};

@@ -46,11 +46,12 @@ enum class payload_kind : std::uint32_t {
   list = 1,       ///< the next payloads are the elements of one that is a list
   result_of = 2,  ///< it is what an earlier call gave, which the worker has kept
   in_file = 3,    ///< its bytes are in a memory file, whose descriptor comes with the frame
+  value = 4,      ///< it is a value of the node's; only between a program and a node
 };
 
 /// One payload, as it stands in a head.
 struct payload_shape {
-  std::uint64_t stream_bytes = 0;  ///< of a list: how many payloads it has; of a result: the number of its call
+  std::uint64_t stream_bytes = 0;  ///< of a list: how many payloads it has; of a result or a value: the number of its call
   std::vector<std::uint64_t> segment_bytes;
   payload_kind kind = payload_kind::in_body;
 };
@@ -215,6 +216,7 @@ inline bool decode(payload_shape& shape, byte_reader& in, std::uint64_t& budget)
   const auto segments = in.get<std::uint32_t>();
   if (shape.kind == payload_kind::list) return in.ok() && segments == 0 && shape.stream_bytes <= in.left() / 16;
   if (shape.kind == payload_kind::result_of) return in.ok() && segments == 0 && shape.stream_bytes <= 0xffffffff;
+  if (shape.kind == payload_kind::value) return in.ok() && segments == 0;
   if (!in.ok() || (shape.kind != payload_kind::in_body && shape.kind != payload_kind::in_file) || segments > limits::segments || segments > in.left() / 8) return false;
   if (!spend(shape.stream_bytes)) return false;
   shape.segment_bytes.resize(segments);
@@ -223,6 +225,39 @@ inline bool decode(payload_shape& shape, byte_reader& in, std::uint64_t& budget)
     if (!spend(size)) return false;
   }
   return in.ok();
+}
+
+/// The same of one that is neither a list nor elsewhere.
+inline bool decode_whole(payload_shape& shape, byte_reader& in, std::uint64_t& budget) {
+  return decode(shape, in, budget) && (shape.kind == payload_kind::in_body || shape.kind == payload_kind::in_file);
+}
+
+/// The shapes of so many parameters, and of the elements of lists behind each; `by_reference` is the kind that those may
+/// have which are elsewhere.
+inline bool decode_parameters(std::vector<payload_shape>& all, unsigned parameters, payload_kind by_reference, byte_reader& in) {
+  const auto is_allowed = [&](payload_kind k) {
+    return (k != payload_kind::result_of && k != payload_kind::value) || k == by_reference;
+  };
+  all.reserve(parameters);
+  std::uint64_t budget = limits::body_bytes;
+  for (unsigned i = 0; i < parameters; ++i) {
+    payload_shape& parameter = all.emplace_back();
+    if (!detail::decode(parameter, in, budget) || !is_allowed(parameter.kind)) return false;
+    for (std::uint64_t left = parameter.kind == payload_kind::list ? parameter.stream_bytes : 0; left > 0; --left) {
+      payload_shape& element = all.emplace_back();  // `parameter` may have moved
+      if (!detail::decode(element, in, budget) || element.kind == payload_kind::list || !is_allowed(element.kind)) return false;
+    }
+  }
+  return true;
+}
+
+/// How many parameters these shapes are: the elements of lists are none.
+inline std::uint16_t parameter_count(std::span<const payload_shape> shapes) noexcept {
+  std::size_t parameters = shapes.size();
+  for (const payload_shape& shape : shapes) {
+    if (shape.kind == payload_kind::list) parameters -= static_cast<std::size_t>(shape.stream_bytes);
+  }
+  return static_cast<std::uint16_t>(parameters);
 }
 
 inline void encode(const function_id& f, byte_writer& out) {
@@ -354,11 +389,7 @@ inline result<std::vector<function_row>> decode_functions(std::span<const std::b
 inline void encode(const call_head& head, byte_writer& out) {
   out.put(head.signature);
   detail::encode(head.function, out);
-  std::size_t parameters = head.parameters.size();
-  for (const payload_shape& shape : head.parameters) {
-    if (shape.kind == payload_kind::list) parameters -= static_cast<std::size_t>(shape.stream_bytes);
-  }
-  out.put(static_cast<std::uint16_t>(parameters));
+  out.put(detail::parameter_count(head.parameters));
   out.put(head.keeps_result ? detail::flag_keeps_result : std::uint16_t{0});
   out.put(std::uint32_t{0});  // bytes of extensions
   for (const payload_shape& shape : head.parameters) detail::encode(shape, out);
@@ -372,16 +403,7 @@ inline result<call_head> decode_call(byte_reader& in) {
   head.keeps_result = (in.get<std::uint16_t>() & detail::flag_keeps_result) != 0;
   const auto extension_bytes = in.get<std::uint32_t>();
   if (!in.ok() || parameters > limits::parameters) return errc::protocol_error;
-  head.parameters.reserve(parameters);
-  std::uint64_t budget = limits::body_bytes;
-  for (unsigned i = 0; i < parameters; ++i) {
-    payload_shape& parameter = head.parameters.emplace_back();
-    if (!detail::decode(parameter, in, budget)) return errc::protocol_error;
-    for (std::uint64_t left = parameter.kind == payload_kind::list ? parameter.stream_bytes : 0; left > 0; --left) {
-      payload_shape& element = head.parameters.emplace_back();  // `parameter` may have moved
-      if (!detail::decode(element, in, budget) || element.kind == payload_kind::list) return errc::protocol_error;
-    }
-  }
+  if (!detail::decode_parameters(head.parameters, parameters, payload_kind::result_of, in)) return errc::protocol_error;
   in.take(extension_bytes);
   if (!in.ok()) return errc::protocol_error;
   return head;
@@ -411,9 +433,7 @@ inline result<outcome_head> decode_outcome(byte_reader& in) {
   head.kind = static_cast<outcome_kind>(kind);
   if (has_payload(head.kind)) {
     std::uint64_t budget = limits::body_bytes;
-    if (!detail::decode(head.result, in, budget) || head.result.kind == payload_kind::list || head.result.kind == payload_kind::result_of) {
-      return errc::protocol_error;
-    }
+    if (!detail::decode_whole(head.result, in, budget)) return errc::protocol_error;
   } else if (head.kind != outcome_kind::missing) {
     head.type_name = in.text();
     head.what = in.text();

@@ -19,6 +19,26 @@
 
 namespace rh::wire {
 
+/// What a message with a body is: how its head is encoded, which payloads are in its body, the type of its first frame.
+template <class Head>
+struct message_traits;
+template <>
+struct message_traits<call_head> {
+  static constexpr frame_type type = frame_type::call;
+  static void encode(const call_head& head, byte_writer& out) { wire::encode(head, out); }
+  static result<call_head> decode(byte_reader& in) { return decode_call(in); }
+  static std::span<const payload_shape> shapes(const call_head& head) noexcept { return head.parameters; }
+};
+template <>
+struct message_traits<outcome_head> {
+  static constexpr frame_type type = frame_type::outcome;
+  static void encode(const outcome_head& head, byte_writer& out) { wire::encode(head, out); }
+  static result<outcome_head> decode(byte_reader& in) { return decode_outcome(in); }
+  static std::span<const payload_shape> shapes(const outcome_head& head) noexcept {
+    return {&head.result, has_payload(head.kind) ? std::size_t{1} : std::size_t{0}};
+  }
+};
+
 /// A call or an outcome on its way out. Frames are cut from it one at a time, so that others can go between them.
 /// Lifetime: the payloads' memory outlives it.
 class outgoing_message {
@@ -86,18 +106,6 @@ inline void view_payloads(std::span<const payload_shape> shapes, std::span<const
 
 // ---- implementation
 
-namespace detail {
-inline std::span<const payload_shape> shapes_of(const call_head& head) { return head.parameters; }
-inline std::span<const payload_shape> shapes_of(const outcome_head& head) {
-  if (!has_payload(head.kind)) return {};
-  return {&head.result, 1};
-}
-inline result<call_head> decode_head(byte_reader& in, call_head*) { return decode_call(in); }
-inline result<outcome_head> decode_head(byte_reader& in, outcome_head*) { return decode_outcome(in); }
-inline frame_type type_of(const call_head&) { return frame_type::call; }
-inline frame_type type_of(const outcome_head&) { return frame_type::outcome; }
-}  // namespace detail
-
 inline void outgoing_message::place(std::span<const std::byte> bytes, std::uint64_t at) {
   static constexpr std::array<std::byte, 64> zeros{};
   if (at > left_) pieces_.push_back(std::span(zeros).first(static_cast<std::size_t>(at - left_)));
@@ -119,9 +127,9 @@ inline void outgoing_message::check() const {
 
 template <class Head>
 outgoing_message::outgoing_message(const Head& head, std::uint64_t stream, std::span<const payload_view> payloads)
-    : type_(detail::type_of(head)), stream_(stream) {
+    : type_(message_traits<Head>::type), stream_(stream) {
   byte_writer out(head_);
-  encode(head, out);
+  message_traits<Head>::encode(head, out);
   body_layout layout;
   pieces_.reserve(2 * payloads.size());
   for (const payload_view& p : payloads) add(p, layout);
@@ -162,7 +170,7 @@ bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t s
   const std::size_t begin = out.size();
   out.resize(begin + header_bytes);
   byte_writer to(out);
-  encode(head, to);
+  message_traits<Head>::encode(head, to);
   const std::size_t body = out.size();
   const std::size_t payload_bytes = body + layout.size_bytes() - begin - header_bytes;
   if (payload_bytes > limits::small_message_bytes) {
@@ -178,7 +186,7 @@ bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t s
     place(p.stream, layout.place_stream(p.stream.size()));
     for (const auto& segment : p.segments) place(segment, layout.place_segment(segment.size()));
   }
-  const auto header = encode(frame_header{detail::type_of(head), 0, static_cast<std::uint32_t>(payload_bytes), stream});
+  const auto header = encode(frame_header{message_traits<Head>::type, 0, static_cast<std::uint32_t>(payload_bytes), stream});
   std::memcpy(out.data() + begin, header.data(), header.size());
   return true;
 }
@@ -186,10 +194,10 @@ bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t s
 template <class Head>
 result<bool> incoming_message<Head>::begin(const frame_header& header, std::span<const std::byte> in) {
   byte_reader read(in);
-  auto head = detail::decode_head(read, static_cast<Head*>(nullptr));
+  auto head = message_traits<Head>::decode(read);
   if (!head) return head.code();
   head_ = std::move(*head);
-  const std::uint64_t size = body_bytes(detail::shapes_of(head_));
+  const std::uint64_t size = body_bytes(message_traits<Head>::shapes(head_));
   // The pages of a body that never comes are never touched: a lying length costs address space, not memory.
   body_ = buffer(static_cast<std::size_t>(size));
   filled_ = 0;

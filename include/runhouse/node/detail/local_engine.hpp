@@ -15,7 +15,7 @@ inline local_engine::local_engine(runtime& r, local_resources has, output_sink s
       idle_timer_(r.io()) {
   all_ = {max_workers_, std::max(cpus_, max_workers_), 0, os::usable_memory(), std::move(has.counts)};
   free_ = all_;
-  pools_.push_back({std::make_unique<worker_pool>(r, *this, std::make_shared<const needs>()), 0});
+  pools_.push_back({std::make_unique<worker_pool>(r, *this, nullptr, std::make_shared<const needs>()), 0});
 }
 
 inline local_engine::~local_engine() {
@@ -51,16 +51,19 @@ inline void local_engine::add(call_ptr call) {
 }
 
 inline worker_pool* local_engine::find_pool(const call_state& call) noexcept {
-  if (!call.needs) return pools_.front().pool.get();
+  if (!call.needs && !call.program) return pools_.front().pool.get();
+  static const rh::needs nothing_special;
+  const rh::needs& needs = call.needs ? *call.needs : nothing_special;
   const auto same = std::find_if(pools_.begin(), pools_.end(), [&](const place& p) {
-    return &p.pool->needs() == call.needs.get() || p.pool->needs() == *call.needs;
+    return p.pool->program() == call.program.get() && (&p.pool->needs() == &needs || p.pool->needs() == needs);
   });
   return same != pools_.end() ? same->pool.get() : nullptr;
 }
 
 inline worker_pool& local_engine::pool_of(const call_state& call) {
   if (worker_pool* found = find_pool(call)) return *found;
-  pools_.push_back({std::make_unique<worker_pool>(runtime_, *this, call.needs), ++turns_});
+  auto needs = call.needs ? call.needs : std::make_shared<const rh::needs>();
+  pools_.push_back({std::make_unique<worker_pool>(runtime_, *this, call.program, std::move(needs)), ++turns_});
   return *pools_.back().pool;
 }
 
@@ -89,6 +92,18 @@ inline void local_engine::cancel(call_state& call) noexcept {
     return refuse(call, errc::cancelled, "it was cancelled before it began");
   }
   if (worker_pool* pool = find_pool(call)) pool->cancel(call);
+}
+
+inline std::uint64_t local_engine::queue_place(std::uint64_t call_id) const noexcept {
+  for (const auto& [name, waiting] : queues_) {
+    const auto at = std::ranges::find(waiting, call_id, [](const call_ptr& c) { return c->id; });
+    if (at != waiting.end()) return static_cast<std::uint64_t>(at - waiting.begin()) + 1;
+  }
+  return 0;
+}
+
+inline bool local_engine::is_busy() const noexcept {
+  return !queues_.empty() || std::ranges::any_of(pools_, [](const place& p) { return p.pool->has_calls(); });
 }
 
 inline void local_engine::items_taken(const call_state& call, std::uint32_t count) noexcept {

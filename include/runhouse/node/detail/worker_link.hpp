@@ -10,9 +10,10 @@
 
 namespace rh::detail {
 
-inline worker_link::worker_link(runtime& r, owner& o, worker_process process)
+inline worker_link::worker_link(runtime& r, owner& o, std::shared_ptr<const worker_program> program, worker_process process)
     : runtime_(r),
       owner_(&o),
+      program_(std::move(program)),
       process_(std::move(process)),
       calls_events_(r.io(), process_.calls.get()),
       exit_events_(r.io(), process_.process.pidfd()),
@@ -34,7 +35,7 @@ inline void worker_link::start() {
   wire::hello h;
   h.features = wire::feature::files;
   h.pid = static_cast<std::uint32_t>(::getpid());
-  h.program = program_files();
+  h.program = program_ ? program_->files : program_files();
   h.host = os::host_name();
   wire::append_frame(out_, {wire::frame_type::hello, 0, 0, 0}, encode(h));
   flush();
@@ -258,7 +259,7 @@ inline bool worker_link::serve_frame(const wire::frame& in) {
     case wire::frame_type::hello: {
       const auto h = wire::decode_hello(in.payload);
       if (!h || ready_) return false;
-      if (h->program != program_files()) {
+      if (h->program != (program_ ? program_->files : program_files())) {
         lost("has loaded other files than this program: one of its shared objects was replaced while it ran; start it again");
         return true;
       }
