@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <cereal/types/map.hpp>
 
@@ -59,7 +60,7 @@ std::size_t open_descriptors() {
 }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(2));
+  static rh::cluster* only = new rh::cluster(test_cluster(2));
   return *only;
 }
 
@@ -101,7 +102,7 @@ TEST_CASE("a large value of many parts arrives as it was", "[send][big_value]") 
 }
 
 TEST_CASE("there may be more large values than memory files, and none is left", "[send][big_value]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   own.send<&sum>().map(rh::each(std::vector<std::vector<float>>(4))).get();
   const std::size_t before = open_descriptors();
   {

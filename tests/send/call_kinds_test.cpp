@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 #include "support/temporary_file.hpp"
 
 #include <chrono>
@@ -107,7 +108,7 @@ rh::task<int> sleeps_long(const std::string& path) {
 }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(2));
+  static rh::cluster* only = new rh::cluster(test_cluster(2));
   return *only;
 }
 
@@ -231,7 +232,7 @@ TEST_CASE("a pin of another type, or whose making fails, says so", "[send][pin]"
     CHECK(std::string(e.what()).find("'a key' is pinned as int, and was asked for as long") != std::string::npos);
   }
   const temporary_file file;
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   CHECK_THROWS_WITH(own.send<&pin_that_throws>()(file.path()).get(), "not yet");
   CHECK(own.send<&pin_that_throws>()(file.path()).get() == 42);
   CHECK(own.send<&pin_that_throws>()(file.path()).get() == 42);
@@ -248,7 +249,7 @@ TEST_CASE("a function that is a coroutine runs to its end there", "[send][corout
 
 TEST_CASE("a coroutine that is cancelled unwinds there", "[send][coroutine]") {
   const temporary_file file;
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   const int pid = own.send<&own_pid>()().get();
   {
     auto dropped = own.send<&sleeps_long>()(file.path());

@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -101,7 +102,7 @@ class storm {
 }  // namespace
 
 TEST_CASE("ten thousand calls of every kind, cancelled at random times, have one outcome each", "[send][cancel_storm]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   storm s(own, 20261124);
   constexpr int calls = 10'000;
   const auto program = [](storm* all) -> rh::task<> {
@@ -123,7 +124,7 @@ TEST_CASE("ten thousand calls of every kind, cancelled at random times, have one
 }
 
 TEST_CASE("calls that are dropped at once never start, or are stopped, and the workers live on", "[send][cancel_storm]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   std::vector<int> before = own.send<&own_pid>().repeat(64).get();
   for (int i = 0; i < 2000; ++i) {
     auto a = own.send<&wait_for_stop>()();

@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 #include "support/temporary_file.hpp"
 
 #include <asio/bind_cancellation_slot.hpp>
@@ -190,7 +191,7 @@ class one_worker {
   }
 
  private:
-  rh::cluster cluster_ = rh::local(1);
+  rh::cluster cluster_ = test_cluster(1);
   int pid_;
 };
 
@@ -375,7 +376,7 @@ TEST_CASE("a call that takes values is given up with all that makes them, wherev
 }
 
 TEST_CASE("a call that waits for the values of two workers is given up with them", "[send][cancel]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   for (const way by : ways) {
     INFO(name_of(by));
     const temporary_file one;
@@ -485,7 +486,7 @@ TEST_CASE("a function that does not heed its stop token sees SIGTERM after a sec
 
 TEST_CASE("a function that heeds not even SIGTERM is killed after two seconds, and what was sent ahead runs once",
           "[send][cancel]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   const int pid = own.send<&own_pid>()().get();
   const temporary_file file;
   const temporary_file marks;
@@ -511,7 +512,7 @@ TEST_CASE("a function that heeds not even SIGTERM is killed after two seconds, a
 
 TEST_CASE("what was sent ahead to a worker that is to be killed runs elsewhere, once, if there is another",
           "[send][cancel]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   own.send<&own_pid>().repeat(4).get();
   const temporary_file file;
   const temporary_file marks;

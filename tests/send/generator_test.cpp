@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <chrono>
 #include <csignal>
@@ -132,7 +133,7 @@ TEST_CASE("a generator is a range where it is called", "[send][generator]") {
 }
 
 TEST_CASE("a generator's values come as a stream, in order, to the last", "[send][generator]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   std::vector<int> expected(100'000);
   std::iota(expected.begin(), expected.end(), 0);
   CHECK(all_of(own.send<&count>()(100'000)) == expected);
@@ -151,7 +152,7 @@ TEST_CASE("a generator's values come as a stream, in order, to the last", "[send
 }
 
 TEST_CASE("values of any size come through", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   for (const std::size_t size : {std::size_t{3}, std::size_t{10'000}, std::size_t{100'000}, std::size_t{1'000'000}}) {
     auto s = own.send<&blocks>()(20, size);
     for (int i = 0; i < 20; ++i) {
@@ -164,7 +165,7 @@ TEST_CASE("values of any size come through", "[send][generator]") {
 }
 
 TEST_CASE("consumers that ask ahead are served in their order", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   auto s = own.send<&count>()(5);
   std::vector<rh::call<std::optional<int>>> asked;
   for (int i = 0; i < 8; ++i) asked.push_back(s.next());
@@ -172,7 +173,7 @@ TEST_CASE("consumers that ask ahead are served in their order", "[send][generato
 }
 
 TEST_CASE("what a generator throws comes behind its values", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   auto s = own.send<&throws_after>()(3, false);
   for (int i = 0; i < 3; ++i) CHECK(s.next().get() == i);
   CHECK_THROWS_AS(s.next().get(), std::out_of_range);
@@ -182,7 +183,7 @@ TEST_CASE("what a generator throws comes behind its values", "[send][generator]"
 }
 
 TEST_CASE("a worker that dies ends the stream with what came before", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   for (const unsigned retries : {0u, 3u}) {  // what gave a value is not run again
     auto s = own.send<&dies_after>().retry(retries)(3);
     for (int i = 0; i < 3; ++i) CHECK(s.next().get() == i);
@@ -195,7 +196,7 @@ TEST_CASE("a worker that dies ends the stream with what came before", "[send][ge
 }
 
 TEST_CASE("a generator is only so far ahead of its consumer", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   const note_file notes;
   auto s = own.send<&noted>()(notes.path, 100'000);
   REQUIRE(in_time([&] { return notes.read().size() == rh::limits::items_ahead; }));
@@ -206,7 +207,7 @@ TEST_CASE("a generator is only so far ahead of its consumer", "[send][generator]
 }
 
 TEST_CASE("a dropped stream ends its generator, which destroys what it has", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   const note_file notes;
   const int before = own.send<&own_pid>()().get();
   {
@@ -237,13 +238,13 @@ rh::task<bool> times_out(rh::cluster own) {
 }
 
 TEST_CASE("the wait for a value can be cancelled", "[send][generator]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   CHECK(rh::sync_wait(times_out(own)));
   CHECK(own.send<&own_pid>()().get() != getpid());
 }
 
 TEST_CASE("several streams go on side by side", "[send][generator]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   auto a = own.send<&count>()(20'000);
   auto b = own.send<&count>()(20'000);
   for (int i = 0; i < 20'000; ++i) {

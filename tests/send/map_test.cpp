@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -50,7 +51,7 @@ int nap_until_stopped(int x, std::stop_token stop) {
 std::vector<float> ones(std::size_t n) { return std::vector<float>(n, 1.0f); }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(2));
+  static rh::cluster* only = new rh::cluster(test_cluster(2));
   return *only;
 }
 
@@ -211,7 +212,7 @@ TEST_CASE("to cancel the wait for one leaves the others", "[send][stream]") {
 }
 
 TEST_CASE("a map and a stream that are dropped stop their calls", "[send][map]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   own.send<&nap>().map(std::vector{20, 20}).get();
   { auto dropped = own.send<&nap_until_stopped>().map(std::views::iota(0, 10'000)); }
   {

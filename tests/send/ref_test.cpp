@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <cereal/types/memory.hpp>
 
@@ -63,7 +64,7 @@ int nap_until_stopped(std::stop_token stop) {
 int id() { return getpid(); }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(2));
+  static rh::cluster* only = new rh::cluster(test_cluster(2));
   return *only;
 }
 
@@ -197,7 +198,7 @@ TEST_CASE("a list with one failed value fails", "[send][ref]") {
 }
 
 TEST_CASE("a ref of another cluster is refused", "[send][ref]") {
-  const rh::cluster other = rh::local(1);
+  const rh::cluster other = test_cluster(1);
   auto n = other.put(3);
   try {
     const auto never = here().send<&twice>().remote(n);
@@ -223,7 +224,7 @@ TEST_CASE("a ref that was moved from says so", "[send][ref]") {
 }
 
 TEST_CASE("a value that nobody holds any more is not made", "[send][ref]") {
-  const rh::cluster own = rh::local(1);
+  const rh::cluster own = test_cluster(1);
   const auto pid = own.send<&id>()().get();
   {
     auto dropped = own.send<&nap_until_stopped>().remote();
@@ -269,7 +270,7 @@ TEST_CASE("a long chain is made, run and dropped", "[send][ref]") {
 }
 
 TEST_CASE("at the end nothing is left", "[send][ref]") {
-  const rh::cluster own = rh::local(2);
+  const rh::cluster own = test_cluster(2);
   {
     auto v = own.send<&up_to>().remote(1000);
     auto all = own.send<&add>().map_remote(rh::each(std::vector{1, 2, 3}), 1);

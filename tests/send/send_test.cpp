@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <cereal/types/map.hpp>
 #include <cereal/types/memory.hpp>
@@ -64,7 +65,7 @@ int fails_at(int bad, int x) {
   if (x >= bad) throw std::invalid_argument(std::to_string(x));
   return x;
 }
-int nested(int x) { return rh::local().send<&add>()(x, 1).get(); }
+int nested(int x) { return test_cluster().send<&add>()(x, 1).get(); }
 
 struct scaled {
   double factor;
@@ -90,7 +91,7 @@ struct fails_to_save {
 int take(const fails_to_save& f) { return f.x; }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(2));  // warm for all tests, and there until the program ends
+  static rh::cluster* only = new rh::cluster(test_cluster(2));  // warm for all tests, and there until the program ends
   return *only;
 }
 

@@ -4,6 +4,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <csignal>
 #include <optional>
@@ -41,7 +42,7 @@ int dies() {
 }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(1));
+  static rh::cluster* only = new rh::cluster(test_cluster(1));
   return *only;
 }
 

@@ -6,6 +6,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
+#include "support/test_cluster.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -70,7 +71,7 @@ std::uint64_t sum_of(const std::vector<std::string>& numbers) {
 }
 
 rh::cluster here() {
-  static rh::cluster* only = new rh::cluster(rh::local(2));
+  static rh::cluster* only = new rh::cluster(test_cluster(2));
   return *only;
 }
 

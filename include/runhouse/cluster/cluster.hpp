@@ -12,11 +12,17 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace rh {
 
 template <class F>
 class send;
+template <class R>
+class call;
+template <class T>
+class ref;
+struct kept_name;
 
 /// Where sends run. A handle: copies mean the same session, which ends when the last handle, send and call of it is gone.
 class cluster {
@@ -40,6 +46,18 @@ class cluster {
   /// value's own serialize() fails.
   template <class T>
   auto put(const T& value) const;
+
+  /// A value that was kept there under this name (ref::keep), by this or another program of the same user. The name
+  /// goes on keeping it.
+  /// Errors, when it is used: errc::unknown_name; errc::type_changed where it is no T, or is one of another build whose T
+  /// may be another: of a class of the program's own, that is so unless CEREAL_CLASS_VERSION says that it is the same,
+  /// or older.
+  template <class T>
+  ref<T> get(std::string name) const;
+  /// The name keeps its value no longer. Gives whether there was such a name.
+  call<bool> forget(std::string name) const;
+  /// All names that there are.
+  call<std::vector<kept_name>> names() const;
 
   /// What this program has there now: for tests, and for who looks for a leak.
   rh::usage usage() const noexcept { return session_->usage_now(); }

@@ -29,18 +29,20 @@ namespace rh::detail {
 /// The way to this user's node on this machine, which is started where none runs: from this program's own executable.
 class here_contact final : public node_contact {
  public:
+  explicit here_contact(std::string folder = os::run_folder_path()) : folder_(std::move(folder)) {}
   reached_node reach(const wire::open_session& session) override;
   const std::string& name() const noexcept override { return name_; }
   bool is_same_machine() const noexcept override { return true; }
 
   /// Ends the node that runs, with all that it has, also one of another version. Nothing if none runs. Blocks.
   /// Errors: errc::node_not_started where it does not end; errc::run_folder.
-  static void end_node();
+  void end_node() const;
 
  private:
   static os::connection connect(const os::private_folder& folder);
   static void start(const os::private_folder& folder);
 
+  const std::string folder_;
   const std::string name_ = "here";
 };
 
@@ -70,7 +72,7 @@ inline os::connection here_contact::connect(const os::private_folder& folder) {
 
 inline reached_node here_contact::reach(const wire::open_session& session) {
   using clock = std::chrono::steady_clock;
-  const os::private_folder folder = os::private_folder::open(os::run_folder_path());
+  const os::private_folder folder = os::private_folder::open(folder_);
   wire::hello hello;
   hello.features = wire::feature::files;
   hello.pid = static_cast<std::uint32_t>(::getpid());
@@ -138,8 +140,8 @@ inline void here_contact::start(const os::private_folder& folder) {
   fail(errc::node_not_started, "the node of here could not be started: " + said);
 }
 
-inline void here_contact::end_node() {
-  const os::private_folder folder = os::private_folder::open(os::run_folder_path());
+inline void here_contact::end_node() const {
+  const os::private_folder folder = os::private_folder::open(folder_);
   const auto holder = os::lock_file::holder(folder, node_role::lock);
   if (!holder) return;
   const os::unique_fd node = os::open_pidfd(*holder);

@@ -7,8 +7,10 @@
 #include <runhouse/async/task.hpp>
 #include <runhouse/node/node_settings.hpp>
 #include <runhouse/node/server.hpp>
+#include <runhouse/os/interrupt_signals.hpp>
 #include <runhouse/os/lock_file.hpp>
 #include <runhouse/os/private_folder.hpp>
+#include <runhouse/os/thread.hpp>
 #include <runhouse/os/unix_listener.hpp>
 #include <runhouse/rpc/node_role.hpp>
 
@@ -127,6 +129,11 @@ inline void daemon::serve(const std::string& run_folder) {
   channel<int> ended(1);
   // Never destroyed: it belongs to the strand, and ends with the process.
   server& node = *new server(runtime::instance(), os::unix_listener::listen(folder, node_role::socket), std::move(options), [&] { ended.close(); });
+  // Told to end by a signal, as by restart(), it ends as it should.
+  os::interrupt_signals signals;
+  os::start_thread([&] {
+    if (signals.wait()) ended.close();
+  });
   sync_wait(run_until_end(node, ended));
   folder.remove_file(node_role::socket);
   folder.remove_file(node_role::state);

@@ -71,7 +71,7 @@ class name_table {
   }
 
  private:
-  struct entry {
+  struct named_value {
     shared_value value;
     value_type type;
     wire::hash256 program;
@@ -92,7 +92,7 @@ class name_table {
   }
   /// The bytes of one program's value are read by another's code: where the types are the program's own, only what it
   /// says of their versions tells whether that code fits.
-  static void check(const std::string& name, const entry& has, const value_type& wanted, const wire::hash256& program) {
+  static void check(const std::string& name, const named_value& has, const value_type& wanted, const wire::hash256& program) {
     const std::string which = "the value of the name '" + name + "' ";
     if (has.type.mangled != wanted.mangled) {
       fail(errc::type_changed, which + "is of type " + pretty_type(has.type.mangled) + ", not " + pretty_type(wanted.mangled));
@@ -113,7 +113,7 @@ class name_table {
     }
   }
 
-  std::map<std::string, entry> names_;
+  std::map<std::string, named_value> names_;
 };
 
 }  // namespace rh::detail

@@ -26,7 +26,7 @@ struct server_options {
   local_resources has;
   std::uint64_t store_bytes = os::usable_memory() / 2;
   std::chrono::steady_clock::duration worker_idle = limits::worker_idle;
-  std::string notice;  ///< told to programs that connect, for people
+  std::string notice;  ///< told to the first program that connects, for people
   /// What the time is, for what ends when it was not used for long.
   std::function<std::chrono::steady_clock::time_point()> now = [] { return std::chrono::steady_clock::now(); };
 };

@@ -144,6 +144,8 @@ class call_state final : public pending {
   const call_outcome* failure() const noexcept override { return failure_.get(); }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return file_; }
   inline call_origin origin(std::size_t) const override;
+  const call_state* maker() const noexcept override { return this; }
+  inline counted<pending> queue_place() override;
   inline wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override;
 
  private:
@@ -307,6 +309,13 @@ inline wire::payload_view call_state::result(std::size_t, std::vector<std::span<
   wire::payload_view value;
   wire::view_payloads({&result_, 1}, body_.bytes(), segments, {&value, 1});
   return value;
+}
+
+inline counted<pending> call_state::queue_place() {
+  node_request asked;
+  asked.question.what = static_cast<std::uint32_t>(wire::session_topic::queue_place);
+  asked.question.numbers = {id};
+  return session_->ask(std::move(asked));
 }
 
 inline call_origin call_state::origin(std::size_t) const {

@@ -30,6 +30,8 @@ class fetched_value final : public pending, end_waiter {
     ended();
   }
   call_origin origin(std::size_t) const override { return of_->value()->origin(0); }
+  const call_outcome* failure() const noexcept override { return cancelled_ ? nullptr : of_->value()->failure(); }
+  std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return cancelled_ ? nullptr : of_->value()->in_file(); }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     if (cancelled_) fail(errc::cancelled, "the wait for a value was cancelled");
     return of_->value()->result(0, segments);

@@ -15,13 +15,13 @@ namespace rh::detail {
 /// A session with a node in another process: what any thread asks of it is done on the strand.
 class node_session final : public call_maker {
  public:
-  /// `session` is what was opened by `node`.
-  node_session(std::shared_ptr<node_contact> way, wire::open_session session, reached_node node, node_link::output_sink sink)
+  /// `opened` is what `node` was reached with.
+  node_session(std::shared_ptr<node_contact> way, wire::open_session opened, reached_node node, node_link::output_sink sink)
       : call_maker(std::make_shared<store_account>(node.opened.store_bytes)),
         runtime_(runtime::instance()),
         contact_(way),
         workers_(node.opened.workers),
-        link_(std::make_shared<node_link>(runtime_, std::move(way), std::move(session), std::move(node), std::move(sink))) {
+        link_(std::make_shared<node_link>(runtime_, std::move(way), std::move(opened), std::move(node), std::move(sink))) {
     on_strand([link = link_] { link->start(); });
   }
   node_session(const node_session&) = delete;
@@ -67,7 +67,8 @@ class node_session final : public call_maker {
     request.question = std::move(question);
     return started_and_kept(make_request(std::move(request), "get"));
   }
-  void dropped(const pending& value) noexcept override {
+  /// Whether the call that makes it goes on is for the node to say, where the value may have a name.
+  void dropped(pending& value, bool) noexcept override {
     on_strand([link = link_, id = value.maker()->id] { link->release(id); });
   }
   /// Its node has ended, or could not be reached for too long. Any thread.

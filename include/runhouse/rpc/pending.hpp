@@ -91,6 +91,8 @@ class pending {
   virtual const call_outcome* failure() const noexcept { return nullptr; }
   /// The call whose result it is; null if it is none's.
   virtual const call_state* maker() const noexcept { return nullptr; }
+  /// Asks how many calls are before it in its queue. Null if it is no call.
+  virtual counted<pending> queue_place() { return {}; }
   /// Of how many calls this is made, and how many of them have ended. Any thread.
   virtual std::size_t calls_made() const noexcept { return 1; }
   virtual std::size_t calls_ended() const noexcept { return has_ended() ? 1 : 0; }

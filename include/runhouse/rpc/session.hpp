@@ -44,8 +44,10 @@ class session {
   virtual counted<pending> ask(node_request request) = 0;
   /// A value that has a name there, or will be an error if there is none.
   virtual std::shared_ptr<const value_holder> find(wire::session_question question) = 0;
-  /// Nobody in this program refers to the value any more. Any thread.
-  virtual void dropped(const pending& value) noexcept { static_cast<void>(value); }
+  /// Nobody here refers to the value any more. Any thread.
+  virtual void dropped(pending& value, bool is_detached) noexcept {
+    if (!is_detached && !value.has_ended()) value.cancel();
+  }
   /// What errors and labels call it: "local", or the machine's name.
   virtual const std::string& host() const noexcept = 0;
   /// What this program has there.
@@ -82,8 +84,7 @@ inline std::string store_is_full(session& s) {
 }
 
 inline value_holder::~value_holder() {
-  if (!value_->has_ended() && !detached_.load(std::memory_order_relaxed)) value_->cancel();
-  session_->dropped(*value_);
+  session_->dropped(*value_, detached_.load(std::memory_order_relaxed));
   counts_.values.lower();
 }
 

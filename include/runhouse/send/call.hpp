@@ -111,6 +111,10 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   /// Errors: errc::already_taken.
   rh::progress progress() const { return rh::progress(handle_.peek()); }
 
+  /// How many calls are before it in its queue, which it is in by send::enqueue; 0 when it runs or has ended. What is
+  /// awaited is a moment's answer. Errors: errc::already_taken.
+  call<std::uint64_t> queue_place() const;
+
   /// True if the await would not wait.
   bool is_ready() const noexcept { return handle_.is_ready(); }
 
@@ -131,5 +135,14 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   detail::call_handle handle_;
   R (*take_)(detail::pending&);
 };
+
+// ---- implementation
+
+template <class R>
+call<std::uint64_t> call<R>::queue_place() const {
+  detail::counted<detail::pending> asked = handle_.peek()->queue_place();
+  if (!asked) fail(errc::already_taken, "only a single call has a place in a queue");
+  return {std::move(asked), &detail::take_one<std::uint64_t>};
+}
 
 }  // namespace rh

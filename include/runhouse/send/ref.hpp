@@ -7,6 +7,7 @@
 #include <runhouse/rpc/session.hpp>
 #include <runhouse/rpc/value_holder.hpp>
 #include <runhouse/send/call.hpp>
+#include <runhouse/send/keep_name.hpp>
 #include <runhouse/wire/archive.hpp>
 
 #include <memory>
@@ -48,6 +49,10 @@ class [[nodiscard("a value that nobody refers to is not kept")]] ref {
   /// Lets the call that makes the value run to its end also when nothing refers to the value any more.
   void detach() const { held()->detach(); }
 
+  /// Gives the value a name on its cluster, which keeps it for 24 hours after it was last asked for; cluster::get finds
+  /// it, also from other programs. `auto kept = model.keep("model").replace(); co_await kept;`
+  keep_name keep(std::string name) const;
+
   /// True if the value is there, or will never be because its call has failed.
   bool is_ready() const { return held()->value()->has_ended(); }
 
@@ -79,6 +84,16 @@ template <class T>
 inline constexpr bool is_ref_list<std::vector<ref<T>>> = true;
 
 }  // namespace detail
+
+template <class T>
+keep_name ref<T>::keep(std::string name) const {
+  return keep_name(held(), std::move(name), detail::value_type_of<T>());
+}
+
+template <class T>
+ref<T> cluster::get(std::string name) const {
+  return ref<T>(session_->find(detail::name_question(wire::session_topic::find_name, std::move(name), detail::value_type_of<T>())));
+}
 
 template <class T>
 auto cluster::put(const T& value) const {

@@ -44,6 +44,12 @@ consteval const char* missing_header() {
   return detail::missing_header_of<std::remove_cvref_t<T>>();
 }
 
+/// What CEREAL_CLASS_VERSION says of a class; 0 where it says nothing.
+template <class T>
+std::uint32_t class_version() noexcept {
+  return cereal::detail::Version<T>::version;
+}
+
 /// The bytes of a value, as archive_writer describes them. A string_view, a string literal and a span of raw elements
 /// give the bytes of the string and the vector that they would be copied to.
 ///

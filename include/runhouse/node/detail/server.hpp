@@ -209,7 +209,7 @@ inline void server::open(const shared_greeting& g, wire::open_session open) {
   opened.received = session->received();
   opened.workers = node_->get().engine.resources().workers;
   opened.store_bytes = options_.store_bytes;
-  opened.notice = options_.notice;
+  opened.notice = std::exchange(options_.notice, {});
   if (!say(*g, opened)) return session->connection_refused();
   g->close_events();
   if (!session->attach({std::move(g->socket), std::move(g->in), std::move(g->files), open.received})) session->end();
