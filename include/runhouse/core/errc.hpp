@@ -42,6 +42,7 @@ enum class errc {
   pin_type,             ///< a key is pinned as a value of another type
   // machines
   impossible_needs,     ///< a send needs what the machine does not have
+  run_folder,           ///< this user's folder for sockets, locks or logs cannot be used
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -103,6 +104,7 @@ inline const char* name_of(errc e) noexcept {
     case errc::store_full: return "store_full";
     case errc::pin_type: return "pin_type";
     case errc::impossible_needs: return "impossible_needs";
+    case errc::run_folder: return "run_folder";
   }
   return "unknown";
 }
