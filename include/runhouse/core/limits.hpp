@@ -55,6 +55,8 @@ inline constexpr std::chrono::minutes worker_idle{10};
 /// How long a queued frame may wait for its task to suspend before the I/O thread sends it; up to 8 times that where
 /// the calls before were all awaited at once.
 inline constexpr std::chrono::microseconds flush_delay{200};
+/// How long a connection to this machine's node may wait until it is accepted.
+inline constexpr std::chrono::seconds accept{10};
 /// How long exit() waits for the I/O thread to end what it is in the middle of: it does not block, but handlers of the
 /// user's that run there may.
 inline constexpr std::chrono::seconds io_thread_exit{1};
