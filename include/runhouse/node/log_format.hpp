@@ -12,8 +12,8 @@
 /// How logs are named and written.
 ///
 ///     ~/.runhouse/logs/2026-11-27T212023Z-gpu7-4711/   one life of a node: when it began, its machine, its pid
-///       17-physics.step-3.log                          call 17 of session 3: all, or the first 32 MiB
-///       17-physics.step-3.log.1, .log.2                of a call that printed more: the last 16 to 32 MiB, in this
+///       17-physics.step_double-3.log                          call 17 of session 3: all, or the first 32 MiB
+///       17-physics.step_double-3.log.1, .2                of a call that printed more: the last 16 to 32 MiB, in this
 ///       order
 ///
 /// A line is the time (UTC), where it was printed, and the text as it was:
@@ -39,7 +39,7 @@ inline std::string log_stamp(log_time at);
 /// The time of a line that begins with a stamp.
 inline std::optional<log_time> parse_log_stamp(std::string_view line);
 
-/// "17-physics.step-3.log": safe for file systems and shells, whatever the function is called.
+/// "17-physics.step_double-3.log": safe for file systems and shells, whatever the function is called.
 inline std::string log_file_name(std::uint64_t session, std::uint64_t call_id, std::string_view function);
 
 struct log_name {
