@@ -12,9 +12,8 @@
 /// How logs are named and written.
 ///
 ///     ~/.runhouse/logs/2026-11-27T212023Z-gpu7-4711/   one life of a node: when it began, its machine, its pid
-///       17-physics.step_double-3.log                          call 17 of session 3: all, or the first 32 MiB
-///       17-physics.step_double-3.log.1, .2                of a call that printed more: the last 16 to 32 MiB, in this
-///       order
+///       17-physics.step_double-3.log                   call 17 of session 3: all, or the first 32 MiB
+///       17-physics.step_double-3.log.1, .log.2         where it printed more: the last 16 to 32 MiB, in this order
 ///
 /// A line is the time (UTC), where it was printed, and the text as it was:
 ///
