@@ -161,6 +161,10 @@ one = connected(here)
 check("a large value goes there and comes back", one.ask("big", 3_000_000) == "1.5e+06 1.5e+06 3000000")
 check("what a call prints is shown before its outcome", one.ask("say", 2) == "[say] line 0" and one.line() == "[say] line 1" and one.line() == "2")
 
+logs = list((here.runtime / ".runhouse" / "logs").glob("*/*-say-*.log"))
+text = logs[0].read_text() if len(logs) == 1 else ""
+check("and kept in a log", "out line 0\n" in text and "out line 1\n" in text and " log call " in text, (logs, text))
+
 # ---- programs that end
 
 path = folder / "stays"

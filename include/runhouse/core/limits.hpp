@@ -125,4 +125,18 @@ inline constexpr std::size_t last_output_bytes = 4096;
 /// A line of output longer than this is shown in parts.
 inline constexpr std::size_t output_line_bytes = 64 * 1024;
 
+/// What is kept of what a call prints: its first part, and its last, in two files of which the older is dropped when the
+/// newer is full: together at most 64 MiB, and at least 48 of more than that.
+inline constexpr std::uint64_t log_head_bytes = 32 * 1024 * 1024;
+inline constexpr std::uint64_t log_segment_bytes = 16 * 1024 * 1024;
+/// All logs of a node, as the disk counts them, in blocks of 4 KiB; and for how long after a call has ended.
+inline constexpr std::uint64_t logs_bytes = std::uint64_t{1} << 30;
+inline constexpr std::chrono::hours logs_age{7 * 24};
+/// Log files open at a time: each takes a descriptor, often of 1024, and to open one again takes microseconds.
+inline constexpr std::size_t open_logs = 64;
+/// From a log that could not be written, as on a full disk, to the next try.
+inline constexpr std::chrono::seconds log_again{5};
+/// Old log files that are looked at or removed at a time: milliseconds on a local disk.
+inline constexpr std::size_t log_sweep_files = 256;
+
 }  // namespace rh::limits

@@ -78,6 +78,7 @@ inline void daemon::leave_the_program() {
   if (::chdir("/") != 0) os::fail_errno("entering the folder /");
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each worker takes some, and each large value one
     files.rlim_cur = files.rlim_max;
@@ -126,6 +127,10 @@ inline void daemon::serve(const std::string& run_folder) {
   server_options options(local_resources{worker_count(), resource_counts()});
   options.store_bytes = store_bytes();
   options.notice = take_state(folder);
+  try {
+    options.logs = os::home_folder_path() + "/logs";
+  } catch (const error&) {  // a user without a home has no logs
+  }
   channel<int> ended(1);
   // Never destroyed: it belongs to the strand, and ends with the process.
   server& node = *new server(runtime::instance(), os::unix_listener::listen(folder, node_role::socket), std::move(options), [&] { ended.close(); });

@@ -3,6 +3,7 @@
 
 #include <runhouse/async/runtime.hpp>
 #include <runhouse/core/limits.hpp>
+#include <runhouse/node/call_log.hpp>
 #include <runhouse/node/local_session.hpp>
 #include <runhouse/node/worker_program.hpp>
 #include <runhouse/os/process.hpp>
@@ -31,15 +32,15 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   class owner {
    public:
     virtual void session_ended(const wire::session_id& id) noexcept = 0;
-    /// A call of the program printed a line.
-    virtual void printed(const call_state& call, bool is_error, std::string_view line) noexcept = 0;
-    virtual void call_ended(const call_state& call) noexcept = 0;
+    /// Where what its calls print is kept. `call` is the program's number.
+    virtual call_log log_of(std::uint64_t session, std::uint64_t call, const char* function) = 0;
 
    protected:
     ~owner() = default;
   };
 
-  program_session(runtime& r, owner& o, const wire::session_id& id, std::shared_ptr<const worker_program> program,
+  /// `number` is what logs call it.
+  program_session(runtime& r, owner& o, const wire::session_id& id, std::uint64_t number, std::shared_ptr<const worker_program> program,
                   std::shared_ptr<local_session> node);
   program_session(const program_session&) = delete;
   program_session& operator=(const program_session&) = delete;
@@ -74,6 +75,8 @@ class program_session final : session_stream::owner, public std::enable_shared_f
     bool stays = false;             // its result does
     bool is_detached = false;
     bool is_being_sent = false;
+    std::uint64_t session_number = 0;
+    std::optional<call_log> log;    // once it has printed
     std::shared_ptr<asked_call> self;  // until it has ended
   };
   /// An outcome, or an item, that is to be sent.
@@ -109,6 +112,7 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   runtime& runtime_;
   owner* owner_;
   const wire::session_id id_;
+  const std::uint64_t number_;
   const std::shared_ptr<const worker_program> program_;
   const std::shared_ptr<local_session> node_;
   const std::shared_ptr<session_stream> stream_;

@@ -3,6 +3,7 @@
 
 #include <runhouse/async/runtime.hpp>
 #include <runhouse/node/local_session.hpp>
+#include <runhouse/node/log_folder.hpp>
 #include <runhouse/node/program_session.hpp>
 #include <runhouse/os/unix_listener.hpp>
 #include <runhouse/wire/frame_buffer.hpp>
@@ -26,6 +27,7 @@ struct server_options {
   local_resources has;
   std::uint64_t store_bytes = os::usable_memory() / 2;
   std::chrono::steady_clock::duration worker_idle = limits::worker_idle;
+  std::string logs;    ///< the folder of logs; empty: there are none
   std::string notice;  ///< told to the first program that connects, for people
   /// What the time is, for what ends when it was not used for long.
   std::function<std::chrono::steady_clock::time_point()> now = [] { return std::chrono::steady_clock::now(); };
@@ -68,8 +70,7 @@ class server final : program_session::owner {
   using shared_greeting = std::shared_ptr<greeting>;
 
   void session_ended(const wire::session_id& id) noexcept override;
-  void printed(const call_state& call, bool is_error, std::string_view line) noexcept override;
-  void call_ended(const call_state& call) noexcept override;
+  call_log log_of(std::uint64_t session, std::uint64_t call, const char* function) override;
 
   void accept();
   void accept_all();
@@ -91,6 +92,8 @@ class server final : program_session::owner {
   server_options options_;
   const std::function<void()> ended_;
   const std::uint64_t incarnation_;
+  std::optional<log_folder> logs_;
+  std::uint64_t session_numbers_ = 0;
   const std::shared_ptr<hosted_node> node_;
   const std::shared_ptr<store_account> store_;
   std::list<shared_greeting> greetings_;

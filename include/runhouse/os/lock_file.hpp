@@ -25,22 +25,39 @@ namespace rh::os {
 /// remove one that another has just locked.
 ///
 /// A process that is started from here does not hold it, since its descriptor is closed on exec; one that is forked and
-/// runs on does, until it closes descriptor().
+/// runs on does if its parent is killed, until it closes descriptor(). After a kill it may take microseconds to be
+/// free, while somebody asks for the holder: try again where it is held and has none.
 class lock_file {
  public:
   /// Nothing if another has it, in this process or not. Errors: rh::error, errc::run_folder.
   static std::optional<lock_file> try_lock(const private_folder& folder, const std::string& name);
 
-  /// Who has it, found without touching the lock. Nothing if nobody has, or if that is not known yet: one that has just
+  /// Who has it, found without taking the lock. Nothing if nobody has, or if that is not known yet: one that has just
   /// locked it has not written its pid.
   static std::optional<pid_t> holder(const private_folder& folder, const std::string& name) noexcept;
+
+  lock_file(lock_file&&) noexcept = default;
+  lock_file& operator=(lock_file&& other) noexcept {
+    unlock();
+    fd_ = std::move(other.fd_);
+    pid_ = other.pid_;
+    return *this;
+  }
+  ~lock_file() { unlock(); }
 
   int descriptor() const noexcept { return fd_.get(); }
 
  private:
-  explicit lock_file(unique_fd fd) noexcept : fd_(std::move(fd)) {}
+  lock_file(unique_fd fd, pid_t pid) noexcept : fd_(std::move(fd)), pid_(pid) {}
+
+  void unlock() noexcept {
+    // Not by closing alone: who looks at our descriptors in /proc at this moment keeps the file open a little longer.
+    // And not in a process that was forked: it would free its parent's.
+    if (fd_ && ::getpid() == pid_) ::flock(fd_.get(), LOCK_UN);
+  }
 
   unique_fd fd_;
+  pid_t pid_;
 };
 
 // ---- implementation
@@ -57,7 +74,7 @@ inline std::optional<lock_file> lock_file::try_lock(const private_folder& folder
   const auto bytes = static_cast<ssize_t>(text.size());
   if (::pwrite(fd.get(), text.data(), text.size(), 0) != bytes || ::ftruncate(fd.get(), bytes) != 0)
     folder_detail::refuse_errno("write", folder.path_of(name), errno);
-  return lock_file(std::move(fd));
+  return lock_file(std::move(fd), ::getpid());
 }
 
 inline std::optional<pid_t> lock_file::holder(const private_folder& folder, const std::string& name) noexcept {

@@ -8,11 +8,12 @@
 
 namespace rh::detail {
 
-inline program_session::program_session(runtime& r, owner& o, const wire::session_id& id, std::shared_ptr<const worker_program> program,
+inline program_session::program_session(runtime& r, owner& o, const wire::session_id& id, std::uint64_t number, std::shared_ptr<const worker_program> program,
                                         std::shared_ptr<local_session> node)
     : runtime_(r),
       owner_(&o),
       id_(id),
+      number_(number),
       program_(std::move(program)),
       node_(std::move(node)),
       stream_(std::make_shared<session_stream>(r, static_cast<session_stream::owner&>(*this))),
@@ -229,6 +230,7 @@ inline bool program_session::message_is_whole(std::uint64_t id, wire::incoming_m
   auto asked = std::make_shared<asked_call>();
   asked->of = this;
   asked->at = owner_;
+  asked->session_number = number_;
   asked->id = id;
   asked->call = call;
   asked->stays = head.keeps_result;
@@ -268,6 +270,7 @@ inline void program_session::wait_for(std::uint64_t id, counted<pending> result,
   auto asked = std::make_shared<asked_call>();
   asked->of = this;
   asked->at = owner_;
+  asked->session_number = number_;
   asked->id = id;
   asked->result = std::move(result);
   asked->call = std::move(call);
@@ -330,7 +333,7 @@ inline void program_session::asked_call::ended() noexcept {
   if (call) {
     call->items = nullptr;
     call->output = nullptr;
-    at->call_ended(*call);
+    if (log) log->end(std::chrono::system_clock::now());
   }
   if (of == nullptr) return;
   of->ready_.push_back({hold, nullptr});
@@ -346,7 +349,8 @@ inline void program_session::asked_call::item_came(call_outcome&& outcome) {
 }
 
 inline void program_session::asked_call::printed(const call_state& c, bool is_error, std::string_view line) {
-  at->printed(c, is_error, line);
+  if (!log) log = at->log_of(session_number, id, c.function_name);
+  log->write(line, is_error ? printed_on::err : printed_on::out, std::chrono::system_clock::now());
   if (of == nullptr) return;
   // A program that does not read is not to fill the node's memory: the log has all of it.
   if (!of->stream_->has_room()) {

@@ -27,6 +27,7 @@ inline server::server(runtime& r, os::unix_listener listener, server_options opt
       time_(r.io()),
       accept_again_(r.io()),
       last_used_(options_.now()) {
+  if (!options_.logs.empty()) logs_.emplace(options_.logs, std::chrono::system_clock::now());
   node_->get().end = [this] {
     if (ended_) ended_();
   };
@@ -40,6 +41,7 @@ inline server::~server() {
 
 inline void server::start() {
   accept();
+  if (logs_) logs_->sweep(std::chrono::system_clock::now());
   watch_time();
 }
 
@@ -50,6 +52,7 @@ inline bool server::holds_anything() const { return !sessions_.empty() || !node_
 inline void server::look_at_the_time() {
   const auto now = options_.now();
   node_->get().names.expire(now);
+  if (logs_) logs_->sweep(std::chrono::system_clock::now());
   if (holds_anything()) last_used_ = now;
   if (now - last_used_ >= limits::node_idle) ended_();
 }
@@ -194,7 +197,7 @@ inline void server::open(const shared_greeting& g, wire::open_session open) {
     auto program = program_of(g, open);
     if (!program) return refuse(*g, errc::protocol_error, "no executable came with what opens a session");
     auto shared = std::make_shared<local_session>(node_, store_, os::host_name());
-    session = std::make_shared<program_session>(runtime_, static_cast<program_session::owner&>(*this), open.id, std::move(program), std::move(shared));
+    session = std::make_shared<program_session>(runtime_, static_cast<program_session::owner&>(*this), open.id, ++session_numbers_, std::move(program), std::move(shared));
     if (open.is_same_machine) {
       session->pass_files();
       // A pid that has come to mean another process means one of another user's, or of this program's user.
@@ -241,7 +244,8 @@ inline void server::session_ended(const wire::session_id& id) noexcept {
   last_used_ = options_.now();
 }
 
-inline void server::printed(const call_state&, bool, std::string_view) noexcept {}
-inline void server::call_ended(const call_state&) noexcept {}
+inline call_log server::log_of(std::uint64_t session, std::uint64_t call, const char* function) {
+  return logs_ ? logs_->log_of(session, call, pretty_name(function), std::chrono::system_clock::now()) : call_log();
+}
 
 }  // namespace rh::detail
