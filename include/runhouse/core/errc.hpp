@@ -36,12 +36,6 @@ enum class errc {
   protocol_error,       ///< a frame that the protocol does not allow there
   node_incompatible,    ///< the peer speaks another major version of the protocol
   connection_lost,      ///< the peer went away
-  // nodes
-  node_not_started,     ///< this machine's node could not be started, or did not answer in time
-  node_lost,            ///< the node ended, or could not be reached for too long; what it had is gone
-  name_taken,           ///< the node has another value of that name
-  unknown_name,         ///< it has none
-  type_changed,         ///< it has one, of another type
   // values that stay where they were made
   ref_elsewhere,        ///< an argument is a ref to a value on another cluster
   store_full,           ///< there is no room for one more value there
@@ -49,6 +43,12 @@ enum class errc {
   // machines
   impossible_needs,     ///< a send needs what the machine does not have
   run_folder,           ///< this user's folder for sockets, locks or logs cannot be used
+  // nodes
+  node_not_started,     ///< this machine's node could not be started, or did not answer in time
+  node_lost,            ///< the node ended, or could not be reached for too long; what it had is gone
+  name_taken,           ///< the node has another value of that name
+  unknown_name,         ///< it has none
+  type_changed,         ///< it has one, of another type
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.

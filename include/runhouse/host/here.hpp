@@ -30,7 +30,7 @@ namespace rh::detail {
 class here_contact final : public node_contact {
  public:
   explicit here_contact(std::string folder = os::run_folder_path()) : folder_(std::move(folder)) {}
-  reached_node reach(const wire::open_session& session) override;
+  inline reached_node reach(const wire::open_session& session) override;
   const std::string& name() const noexcept override { return name_; }
   bool is_same_machine() const noexcept override { return true; }
 

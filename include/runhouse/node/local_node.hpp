@@ -43,7 +43,7 @@ class local_node {
  private:
   /// One who waits for the value that has a name, to give its bytes to who asked.
   struct found_value final : end_waiter {
-    void ended() noexcept override;
+    inline void ended() noexcept override;
     call_ptr call;
     std::shared_ptr<const value_holder> value;
   };

@@ -64,9 +64,9 @@ class program_session final : session_stream::owner, public std::enable_shared_f
  private:
   /// Something that the program waits for.
   struct asked_call final : end_waiter, item_receiver, output_receiver {
-    void ended() noexcept override;
-    void item_came(call_outcome&& outcome) override;
-    void printed(const call_state& call, bool is_error, std::string_view line) override;
+    inline void ended() noexcept override;
+    inline void item_came(call_outcome&& outcome) override;
+    inline void printed(const call_state& call, bool is_error, std::string_view line) override;
     program_session* of = nullptr;  // null: the program is gone
     owner* at = nullptr;
     std::uint64_t id = 0;           // the program's
@@ -90,9 +90,9 @@ class program_session final : session_stream::owner, public std::enable_shared_f
     std::vector<frame_log::shared_file> files;
   };
 
-  bool frame_came(const wire::frame& in, os::received_fds& files) override;
-  bool append_next(frame_log& to) override;
-  void connection_lost(std::string why) noexcept override;
+  inline bool frame_came(const wire::frame& in, os::received_fds& files) override;
+  inline bool append_next(frame_log& to) override;
+  inline void connection_lost(std::string why) noexcept override;
 
   template <class Head>
   bool message_came(std::unordered_map<std::uint64_t, wire::incoming_message<Head>>& partial, const wire::frame& in, os::received_fds& files);

@@ -69,8 +69,8 @@ class server final : program_session::owner {
   };
   using shared_greeting = std::shared_ptr<greeting>;
 
-  void session_ended(const wire::session_id& id) noexcept override;
-  call_log log_of(std::uint64_t session, std::uint64_t call, const char* function) override;
+  inline void session_ended(const wire::session_id& id) noexcept override;
+  inline call_log log_of(std::uint64_t session, std::uint64_t call, const char* function) override;
 
   void accept();
   void accept_all();

@@ -73,9 +73,9 @@ class node_link final : session_stream::owner, public poller, public std::enable
     bool is_queued;  // nor what comes after it in a queue
   };
 
-  bool frame_came(const wire::frame& in, os::received_fds& files) override;
-  bool append_next(frame_log& to) override;
-  void connection_lost(std::string why) noexcept override;
+  inline bool frame_came(const wire::frame& in, os::received_fds& files) override;
+  inline bool append_next(frame_log& to) override;
+  inline void connection_lost(std::string why) noexcept override;
 
   bool outcome_came(std::uint64_t id, wire::incoming_message<wire::session_outcome> message, os::received_fds& files);
   bool may_overtake(const call_state& call) const noexcept;
