@@ -25,7 +25,8 @@ namespace rh {
 
 /// Must be the first thing that main() does, unless it calls rh::main. In a process that was started as a worker it
 /// serves, and does not return; in any other it returns at once, and rh::local() and rh::connect() may be used.
-inline void serve_if_asked(int argc, char** argv);
+template <std::same_as<int> Argc>  // a template only so that files without main() need not compile it
+void serve_if_asked(Argc argc, char** argv);
 
 /// The whole of main(): runs `program` as the root task on this thread and returns its exit code.
 ///
@@ -58,15 +59,28 @@ class nested_backend final : public backend {
   }
 };
 
-/// A process that was started as a node is one before the program's own static objects are made, and nothing else: what
-/// they print, allocate or start does not happen there. Those of shared libraries are made before.
-__attribute__((constructor(101))) static void enter_early_role() {
-  if (daemon::is_asked_for()) daemon::run();
-}
+/// A process that was started as a node becomes one here, before the program's own static objects are made: what they
+/// print, allocate or start does not happen there. Those of shared libraries are made before.
+struct early_role {
+  early_role() noexcept {
+    if (daemon::is_asked_for()) daemon::run();
+  }
+  int is_none = 1;
+};
+/// A member of a template, so that it is made, and all that a node is made of compiled, only where it is used: in the
+/// file with main().
+template <class>
+struct early_role_of {
+  static early_role instance;
+};
+template <class T>
+__attribute__((init_priority(101))) early_role early_role_of<T>::instance;
 
 }  // namespace detail
 
-inline void serve_if_asked(int, char**) {
+template <std::same_as<int> Argc>
+void serve_if_asked(Argc, char**) {
+  static_cast<void>(detail::early_role_of<Argc>::instance.is_none);
   if (detail::is_asked_to_serve()) {
     static detail::nested_backend nested;
     detail::backend::install(nested);
