@@ -5,6 +5,9 @@
 #include <runhouse/wire/payload_reader.hpp>
 
 #include <cstring>
+#include <map>
+#include <set>
+#include <utility>
 
 namespace rh::wire {
 
@@ -165,6 +168,30 @@ void load(archive_reader& ar, std::vector<T, A>& elements) {
     constexpr std::size_t credit = 64;
     elements.reserve(std::min<std::uint64_t>(count, ar.bytes_left() * credit / sizeof(T)));
     for (std::size_t i = 0; i < count; ++i) ar(elements.emplace_back());
+  }
+}
+// cereal's own insert each element before the last one, and so turn round the order of those that are equal.
+template <class K, class V, class C, class A>
+void load(archive_reader& ar, std::multimap<K, V, C, A>& items) {
+  cereal::size_type count = 0;
+  ar(cereal::make_size_tag(count));
+  items.clear();
+  for (; count > 0; --count) {
+    K key{};
+    V value{};
+    ar(key, value);
+    items.emplace_hint(items.end(), std::move(key), std::move(value));
+  }
+}
+template <class K, class C, class A>
+void load(archive_reader& ar, std::multiset<K, C, A>& elements) {
+  cereal::size_type count = 0;
+  ar(cereal::make_size_tag(count));
+  elements.clear();
+  for (; count > 0; --count) {
+    K element{};
+    ar(element);
+    elements.emplace_hint(elements.end(), std::move(element));
   }
 }
 template <class T, std::size_t N>
