@@ -208,11 +208,23 @@ template <detail::opted_in_raw T>
 void load(archive_reader& ar, T& value) {
   std::memcpy(static_cast<void*>(&value), ar.raw(sizeof value, alignof(T)).data(), sizeof value);
 }
+template <detail::block_valarray T>
+void serialize(archive_reader& ar, T& elements) {
+  using element = typename T::value_type;
+  cereal::size_type count = 0;
+  ar(cereal::make_size_tag(count));
+  elements.resize(count);
+  if (count == 0) return;
+  const auto bytes = ar.raw(count * sizeof(element), alignof(element));
+  std::memcpy(&elements[0], bytes.data(), bytes.size());
+}
 
 }  // namespace rh::wire
 
 template <rh::wire::detail::opted_in_raw T>
 struct cereal::specialize<rh::wire::archive_reader, T, cereal::specialization::non_member_load_save> : std::true_type {};
+template <rh::wire::detail::block_valarray T>
+struct cereal::specialize<rh::wire::archive_reader, T, cereal::specialization::non_member_serialize> : std::true_type {};
 
 #include <runhouse/wire/detail/load_pointers.hpp>
 
