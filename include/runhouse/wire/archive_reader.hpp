@@ -5,6 +5,9 @@
 #include <runhouse/wire/payload_reader.hpp>
 
 #include <cstring>
+#include <map>
+#include <set>
+#include <utility>
 
 namespace rh::wire {
 
@@ -167,6 +170,30 @@ void load(archive_reader& ar, std::vector<T, A>& elements) {
     for (std::size_t i = 0; i < count; ++i) ar(elements.emplace_back());
   }
 }
+// cereal's own insert each element before the last one, and so turn round the order of those that are equal.
+template <class K, class V, class C, class A>
+void load(archive_reader& ar, std::multimap<K, V, C, A>& items) {
+  cereal::size_type count = 0;
+  ar(cereal::make_size_tag(count));
+  items.clear();
+  for (; count > 0; --count) {
+    K key{};
+    V value{};
+    ar(key, value);
+    items.emplace_hint(items.end(), std::move(key), std::move(value));
+  }
+}
+template <class K, class C, class A>
+void load(archive_reader& ar, std::multiset<K, C, A>& elements) {
+  cereal::size_type count = 0;
+  ar(cereal::make_size_tag(count));
+  elements.clear();
+  for (; count > 0; --count) {
+    K element{};
+    ar(element);
+    elements.emplace_hint(elements.end(), std::move(element));
+  }
+}
 template <class T, std::size_t N>
   requires is_raw_v<T>
 void load(archive_reader& ar, std::array<T, N>& elements) {
@@ -181,11 +208,23 @@ template <detail::opted_in_raw T>
 void load(archive_reader& ar, T& value) {
   std::memcpy(static_cast<void*>(&value), ar.raw(sizeof value, alignof(T)).data(), sizeof value);
 }
+template <detail::block_valarray T>
+void serialize(archive_reader& ar, T& elements) {
+  using element = typename T::value_type;
+  cereal::size_type count = 0;
+  ar(cereal::make_size_tag(count));
+  elements.resize(count);
+  if (count == 0) return;
+  const auto bytes = ar.raw(count * sizeof(element), alignof(element));
+  std::memcpy(&elements[0], bytes.data(), bytes.size());
+}
 
 }  // namespace rh::wire
 
 template <rh::wire::detail::opted_in_raw T>
 struct cereal::specialize<rh::wire::archive_reader, T, cereal::specialization::non_member_load_save> : std::true_type {};
+template <rh::wire::detail::block_valarray T>
+struct cereal::specialize<rh::wire::archive_reader, T, cereal::specialization::non_member_serialize> : std::true_type {};
 
 #include <runhouse/wire/detail/load_pointers.hpp>
 

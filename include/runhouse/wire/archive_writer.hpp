@@ -171,6 +171,13 @@ template <detail::opted_in_raw T>
 void save(archive_writer& ar, const T& value) {
   ar.write_raw(&value, sizeof value, alignof(T));
 }
+template <detail::block_valarray T>
+void serialize(archive_writer& ar, T& elements) {
+  using element = typename T::value_type;
+  const std::size_t count = elements.size();
+  ar(cereal::make_size_tag(static_cast<cereal::size_type>(count)));
+  if (count > 0) ar.write_raw(&elements[0], count * sizeof(element), alignof(element));
+}
 
 template <class T>
 void save(archive_writer& ar, const cereal::memory_detail::PtrWrapper<const std::shared_ptr<T>&>& wrapper) {
@@ -189,5 +196,7 @@ void save(archive_writer& ar, const cereal::memory_detail::PtrWrapper<const std:
 
 template <rh::wire::detail::opted_in_raw T>
 struct cereal::specialize<rh::wire::archive_writer, T, cereal::specialization::non_member_load_save> : std::true_type {};
+template <rh::wire::detail::block_valarray T>
+struct cereal::specialize<rh::wire::archive_writer, T, cereal::specialization::non_member_serialize> : std::true_type {};
 
 CEREAL_REGISTER_ARCHIVE(rh::wire::archive_writer)

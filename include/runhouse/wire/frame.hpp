@@ -55,6 +55,8 @@ struct frame_header {
   std::uint8_t flags = 0;
   std::uint32_t payload_bytes = 0;
   std::uint64_t stream = 0;
+
+  bool operator==(const frame_header&) const = default;
 };
 
 /// Decodes the first header_bytes of `in`; reads no further, never throws or allocates.

@@ -54,6 +54,8 @@ struct payload_shape {
   std::uint64_t stream_bytes = 0;  ///< of a list: how many payloads it has; of a result or a value: the number of its call
   std::vector<std::uint64_t> segment_bytes;
   payload_kind kind = payload_kind::in_body;
+
+  bool operator==(const payload_shape&) const = default;
 };
 
 struct hello {
@@ -65,12 +67,16 @@ struct hello {
   std::uint64_t incarnation = 0;
   hash256 program{};
   std::string host;
+
+  bool operator==(const hello&) const = default;
 };
 
 /// Why the sender ends the connection; the last frame that it sends on it.
 struct bye {
   std::uint32_t code = 0;  ///< an errc, or 0: nothing is wrong
   std::string text;        ///< for people
+
+  bool operator==(const bye&) const = default;
 };
 
 struct call_head {
@@ -78,6 +84,8 @@ struct call_head {
   function_id function;
   std::vector<payload_shape> parameters;  ///< behind each list, its payloads
   bool keeps_result = false;              ///< a later call may take its result
+
+  bool operator==(const call_head&) const = default;
 };
 
 enum class outcome_kind : std::uint8_t {
@@ -120,6 +128,8 @@ struct outcome_head {
   bool ran = false;         ///< of an error: the function had begun
   std::string type_name;    ///< of an exception
   std::string what;         ///< of an exception or error
+
+  bool operator==(const outcome_head&) const = default;
 };
 
 /// One row of what a worker can run.
@@ -128,6 +138,8 @@ struct function_row {
   hash128 signature{};
   std::string name;    ///< mangled
   std::string pretty;  ///< as a person writes it
+
+  bool operator==(const function_row&) const = default;
 };
 
 inline std::vector<std::byte> encode(const hello& h);

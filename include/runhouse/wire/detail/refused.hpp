@@ -49,6 +49,14 @@ concept scalar = std::is_arithmetic_v<T> && !std::is_same_v<T, long double>;
 template <class T>
 concept opted_in_raw = std::is_class_v<T> && !in_std<T> && !in_cereal<T> && is_raw_v<T>;
 
+/// A std::valarray that cereal takes for one block. cereal's own functions for it ask for the address of its first
+/// element, also where there is none.
+template <class T>
+concept block_valarray = in_std<T> && requires(T& t) {
+  typename T::value_type;
+  t.cshift(0);
+} && scalar<typename T::value_type> && is_raw_v<typename T::value_type>;
+
 /// Only classes of the user's can nest without end, whatever of the standard's lies between.
 template <class T>
 inline constexpr bool counts_depth = (std::is_class_v<T> || std::is_union_v<T>) && !in_std<T> && !in_cereal<T>;
