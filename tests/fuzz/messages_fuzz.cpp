@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <runhouse/wire/message.hpp>
 
+#include <runhouse/rpc/session_needs.hpp>
+#include <runhouse/wire/session_message.hpp>
+
 #include "fuzz/fuzz.hpp"
 
 #include <optional>
@@ -30,7 +33,12 @@ result<Message> decode_with(result<Message> (*decode)(byte_reader&), std::span<c
 
 template <class Message>
 fuzz::bytes encoded(const Message& message) {
-  if constexpr (requires(byte_writer& out) { encode(message, out); }) {
+  if constexpr (requires(byte_writer& out) { message_traits<Message>::encode(message, out); }) {
+    fuzz::bytes bytes;
+    byte_writer out(bytes);
+    message_traits<Message>::encode(message, out);
+    return bytes;
+  } else if constexpr (requires(byte_writer& out) { encode(message, out); }) {
     fuzz::bytes bytes;
     byte_writer out(bytes);
     encode(message, out);
@@ -90,6 +98,44 @@ std::vector<function_row> some_functions() {
   return {{{0, 0x1234, {}}, {}, "FiiiE", "add"}, {{function_id::by_name, 0, "FvvE"}, {}, "", ""}};
 }
 
+open_session some_open() {
+  open_session o;
+  o.is_same_machine = true;
+  o.folder = "/home";
+  o.environment = {"A=1", "HOME=/home"};
+  return o;
+}
+rh::detail::session_needs some_needs() {
+  rh::detail::session_needs n;
+  n.index = 1;
+  n.needs = rh::needs(rh::gpus(1), rh::resource("license", 2), rh::env("A", "b"), rh::cwd("/tmp"));
+  return n;
+}
+session_call some_session_call() {
+  session_call head;
+  head.function = 1;
+  head.is_queued = true;
+  head.queue = "q";
+  head.parameters = {{2, {}, payload_kind::list}, {4, {1024}}, {7, {}, payload_kind::value}, {8, {}}};
+  return head;
+}
+session_outcome some_session_outcome(session_outcome::kind how) {
+  session_outcome head;
+  head.how = how;
+  head.reached = rh::stage::ran;
+  if (how == session_outcome::kind::error) {
+    head.code = 13;
+    head.ran = true;
+    head.what = "it died";
+    head.output = "last words";
+  } else if (how == session_outcome::kind::stays) {
+    head.size_bytes = 1 << 20;
+  } else {
+    head.result = {4, {1024}};
+  }
+  return head;
+}
+
 struct decoder {
   const char* name;
   void (*check)(std::span<const std::byte>);
@@ -107,6 +153,17 @@ const std::vector<decoder>& decoders() {
        {encoded(some_outcome(outcome_kind::value)), encoded(some_outcome(outcome_kind::exception)),
         encoded(some_outcome(outcome_kind::missing))}},
       {"functions", check<decode_functions>, {encoded(some_functions())}},
+      {"open", check<decode_open>, {encoded(some_open())}},
+      {"opened", check<decode_opened>, {encoded(session_opened{1, 2, 3, "notice"})}},
+      {"session_function", check<decode_session_function>, {encoded(session_function{1, {}, {0, 0x1234, {}}, "N2rh2fnE"})}},
+      {"session_needs", check<rh::detail::decode_session_needs>, {encoded(some_needs())}},
+      {"question", check<decode_question>, {encoded(session_question{2, {1, 2, 3, 4}, {"name", "i"}})}},
+      {"session_call", check<message_traits<session_call>::decode>, {encoded(some_session_call())}},
+      {"session_put", check<message_traits<session_put>::decode>, {encoded(session_put{{4, {1024}}})}},
+      {"session_outcome",
+       check<message_traits<session_outcome>::decode>,
+       {encoded(some_session_outcome(session_outcome::kind::value)), encoded(some_session_outcome(session_outcome::kind::error)),
+        encoded(some_session_outcome(session_outcome::kind::stays))}},
   };
   return table;
 }

@@ -20,6 +20,8 @@ namespace rh::detail {
 struct session_needs {
   std::uint32_t index = 0;
   rh::needs needs;
+
+  bool operator==(const session_needs&) const = default;
 };
 
 inline std::vector<std::byte> encode(const session_needs& n) {

@@ -45,6 +45,7 @@ struct open_session {
   std::uint64_t received = 0;      ///< counted frames that have come
   std::string folder;              ///< where its workers are to run
   std::vector<std::string> environment;  ///< of its workers: NAME=value
+  bool operator==(const open_session&) const = default;
 };
 
 /// The node's answer to it.
@@ -53,6 +54,7 @@ struct session_opened {
   std::uint32_t workers = 0;      ///< how many calls may run at the same time
   std::uint64_t store_bytes = 0;  ///< room for values
   std::string notice;             ///< for people; empty: nothing to say
+  bool operator==(const session_opened&) const = default;
 };
 
 /// A function that calls name by `index` from now on.
@@ -61,6 +63,7 @@ struct session_function {
   hash128 signature{};
   function_id function;
   std::string name;  ///< mangled, of the callable's type
+  bool operator==(const session_function&) const = default;
 };
 
 struct session_call {
@@ -72,11 +75,13 @@ struct session_call {
   bool gives_items = false;
   std::vector<payload_shape> parameters;
   std::string queue;
+  bool operator==(const session_call&) const = default;
 };
 
 /// A value that the program gives to the node.
 struct session_put {
   payload_shape shape;
+  bool operator==(const session_put&) const = default;
 };
 
 struct session_outcome {
@@ -91,6 +96,7 @@ struct session_outcome {
   std::string what;
   std::string output;   ///< the last lines that it printed
   std::string because;  ///< why it was not started, where another call is why
+  bool operator==(const session_outcome&) const = default;
 };
 
 inline std::vector<std::byte> encode(const open_session& o);

@@ -12,6 +12,8 @@ struct session_question {
   std::uint32_t what = 0;  ///< a session_topic
   std::vector<std::uint64_t> numbers;
   std::vector<std::string> texts;
+
+  bool operator==(const session_question&) const = default;
 };
 
 /// What a program asks a node, and what it is told in the outcome.

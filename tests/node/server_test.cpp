@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <runhouse/node/server.hpp>
+
+#include <runhouse/host/handshake.hpp>
+#include <runhouse/runhouse.hpp>
+
+#include "support/catch.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <fcntl.h>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <semaphore>
+#include <string>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+using namespace std::chrono_literals;
+namespace d = rh::detail;
+namespace wire = rh::wire;
+
+namespace {
+
+int seven() { return 7; }
+
+/// Has it done on the strand, and waits.
+template <class F>
+void on_strand(F what) {
+  struct once final : d::strand_work {
+    explicit once(F& f) : run_it(f) {}
+    void run() noexcept override {
+      run_it();
+      done.release();
+    }
+    F& run_it;
+    std::binary_semaphore done{0};
+  } work(what);
+  d::runtime::instance().defer(work);
+  work.done.acquire();
+}
+
+/// A node in this process, whose clock stands still.
+class node_here {
+ public:
+  node_here() : folder_(std::filesystem::temp_directory_path() / "runhouse-server-XXXXXX") {
+    if (::mkdtemp(folder_.data()) == nullptr) throw std::runtime_error("no temporary folder");
+    d::server_options options(d::local_resources(1));
+    options.store_bytes = 1 << 20;
+    options.now = [this] { return now; };
+    node_ = std::make_unique<d::server>(d::runtime::instance(), rh::os::unix_listener::listen(rh::os::private_folder::open(folder_), "s"),
+                                        std::move(options), [this] { ++ends; });
+    on_strand([&] { node_->start(); });
+  }
+  ~node_here() {
+    on_strand([&] { node_.reset(); });
+    std::filesystem::remove_all(folder_);
+  }
+  void look() {
+    on_strand([&] { node_->look_at_the_time(); });
+  }
+  std::size_t sessions() {
+    std::size_t count = 0;
+    on_strand([&] { count = node_->sessions(); });
+    return count;
+  }
+  rh::os::unique_fd connect() { return std::move(rh::os::connect_unix(folder_ + "/s").fd); }
+
+  std::chrono::steady_clock::time_point now{};
+  int ends = 0;
+
+ private:
+  std::string folder_;
+  std::unique_ptr<d::server> node_;
+};
+
+/// A program that says what it is told.
+class fake_program {
+ public:
+  explicit fake_program(node_here& node) {
+    session_ = d::new_session(true);
+    wire::hello hello;
+    hello.pid = static_cast<std::uint32_t>(::getpid());
+    hello.program = d::program_files();
+    const rh::os::unique_fd executable(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    const int passed[] = {executable.get()};
+    reached_ = d::shake_hands(node.connect(), hello, session_, passed, "test");
+    socket_ = std::move(reached_.connection.socket);
+  }
+  void say(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload = {}, std::uint8_t flags = 0) {
+    std::vector<std::byte> out;
+    wire::append_frame(out, {type, flags, 0, stream}, payload);
+    send(out);
+  }
+  void send(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto done = rh::os::send(socket_.get(), bytes, rh::os::blocking::no);
+      if (done.how == rh::os::transfer::closed) return;
+      if (done.how == rh::os::transfer::would_block) {
+        pollfd p{socket_.get(), POLLOUT, 0};
+        ::poll(&p, 1, 5000);
+        continue;
+      }
+      bytes = bytes.subspan(done.bytes);
+    }
+  }
+  /// The next frame that comes; nothing when the node has closed the connection, or says nothing.
+  std::optional<wire::frame> next() {
+    auto& in = reached_.connection.in;
+    for (;;) {
+      if (const auto frame = in.next()) return *frame;
+      pollfd p{socket_.get(), POLLIN, 0};
+      if (::poll(&p, 1, 5000) != 1) return std::nullopt;
+      const auto got = rh::os::receive(socket_.get(), in.room(), rh::os::blocking::no);
+      if (got.how != rh::os::transfer::some) return std::nullopt;
+      in.received(got.bytes);
+    }
+  }
+  bool is_refused() { return !next(); }
+  /// Describes seven() as function 1.
+  void describe() {
+    const d::function_entry* entry = d::find_function([](const auto& e) { return std::string_view(e.name) == typeid(rh::fn<&seven>).name(); });
+    REQUIRE(entry != nullptr);
+    say(wire::frame_type::function, 0, encode(wire::session_function{1, entry->signature, d::place_of(*entry), entry->name}));
+  }
+  void call(std::uint64_t id, bool stays = false) {
+    wire::session_call head;
+    head.function = 1;
+    head.keeps_result = stays;
+    std::vector<std::byte> bytes;
+    wire::byte_writer out(bytes);
+    wire::message_traits<wire::session_call>::encode(head, out);
+    say(wire::frame_type::call, id, bytes);
+  }
+
+ private:
+  wire::open_session session_;
+  d::reached_node reached_;
+  rh::os::unique_fd socket_;
+};
+
+/// So that seven() is known to the program's workers.
+[[maybe_unused]] const auto known = [](const rh::cluster& c) { return c.send<&seven>(); };
+
+}  // namespace
+
+TEST_CASE("a node that holds nothing for 24 hours ends", "[node][server]") {
+  node_here node;
+  node.now += 23h;
+  node.look();
+  CHECK(node.ends == 0);
+  node.now += 1h;
+  node.look();
+  CHECK(node.ends == 1);
+}
+
+TEST_CASE("a node that has a session does not end, and counts from the session's end", "[node][server]") {
+  node_here node;
+  fake_program program(node);
+  node.now += 100h;
+  node.look();
+  CHECK(node.ends == 0);
+  program.say(wire::frame_type::close, 0);
+  CHECK(program.is_refused());
+  CHECK(node.sessions() == 0);
+  node.now += 23h;
+  node.look();
+  CHECK(node.ends == 0);
+  node.now += 1h;
+  node.look();
+  CHECK(node.ends == 1);
+}
+
+TEST_CASE("a call by hand is answered", "[node][server]") {
+  node_here node;
+  fake_program program(node);
+  program.describe();
+  program.call(5);
+  const auto answer = program.next();
+  REQUIRE(answer);
+  CHECK(answer->header.type == wire::frame_type::outcome);
+  CHECK(answer->header.stream == 5);
+}
+
+TEST_CASE("what the protocol does not allow ends the connection, and no other", "[node][server]") {
+  node_here node;
+  fake_program well_behaved(node);
+  well_behaved.describe();
+  const std::vector<std::byte> zeros(64);
+  const auto refused = [&](auto&& say) {
+    fake_program program(node);
+    say(program);
+    return program.is_refused();
+  };
+  CHECK(refused([&](auto& p) { p.call(1); }));  // of a function that was not described
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::outcome, 1, zeros); }));
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::opened, 0, zeros); }));
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::data, 1, zeros); }));
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::fetch, 1, std::span(zeros).first(8)); }));
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::release, 0, std::span(zeros).first(7)); }));
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::ask, 1, std::span(zeros).first(3)); }));
+  CHECK(refused([&](auto& p) { p.send(zeros); }));
+  CHECK(refused([&](auto& p) { p.say(wire::frame_type::ping, 1, std::vector<std::byte>(65)); }));
+  CHECK(refused([&](auto& p) {
+    std::vector<std::byte> count;
+    wire::byte_writer(count).put(std::uint64_t{1} << 60);
+    p.say(wire::frame_type::ack, 0, count);
+  }));
+  SECTION("the same id twice") {
+    fake_program program(node);
+    program.describe();
+    program.call(1, true);
+    program.call(1, true);
+    while (program.next()) {
+    }
+    CHECK(true);
+  }
+  SECTION("a function that is described as the second") {
+    fake_program program(node);
+    program.say(wire::frame_type::function, 0, encode(wire::session_function{2, {}, {}, "f"}));
+    CHECK(program.is_refused());
+  }
+  SECTION("a memory file that did not come") {
+    fake_program program(node);
+    program.describe();
+    wire::session_call head;
+    head.function = 1;
+    head.parameters = {{4, {}, wire::payload_kind::in_file}};
+    std::vector<std::byte> bytes;
+    wire::byte_writer out(bytes);
+    wire::message_traits<wire::session_call>::encode(head, out);
+    program.say(wire::frame_type::call, 1, bytes);
+    CHECK(program.is_refused());
+  }
+  SECTION("a thousand messages that begin and do not end") {
+    fake_program program(node);
+    program.describe();
+    wire::session_call head;
+    head.function = 1;
+    head.parameters = {{1 << 20, {}}};
+    std::vector<std::byte> bytes;
+    wire::byte_writer out(bytes);
+    wire::message_traits<wire::session_call>::encode(head, out);
+    for (std::uint64_t id = 1; id <= 1000; ++id) program.say(wire::frame_type::call, id, bytes, wire::flag_more);
+    CHECK(program.is_refused());
+  }
+  well_behaved.call(1);
+  const auto answer = well_behaved.next();
+  REQUIRE(answer);
+  CHECK(answer->header.type == wire::frame_type::outcome);
+}
+
+TEST_CASE("a program that never reads holds a bounded part of the node", "[node][server]") {
+  node_here node;
+  fake_program silent(node);
+  silent.describe();
+  for (std::uint64_t id = 1; id <= 200'000; ++id) silent.call(id);
+  // The outcomes wait in the node, whose other programs are served meanwhile.
+  fake_program other(node);
+  other.describe();
+  other.call(1);
+  CHECK(other.next().has_value());
+}
+
+TEST_CASE("a session whose connection breaks is resumed where it was", "[node][server]") {
+  node_here node;
+  {
+    fake_program program(node);
+    program.describe();
+    program.call(1);
+    CHECK(program.next().has_value());
+  }
+  CHECK(node.sessions() == 1);  // this process lives
+}
