@@ -43,13 +43,13 @@ enum class kind : std::uint8_t {
 
 /// What its caller saw of a call.
 enum class seen : std::uint8_t {
-  nothing,          ///< not yet
-  right,            ///< the value that it had to give, or that what was made of it was right
-  wrong,            ///< another value
-  error,            ///< an rh::error that is none of the function's
-  thrown,           ///< the exception that it had to throw, or that one before it in its chain had to
-  thrown_wrong,     ///< another exception
-  unobserved,       ///< nobody takes what it gives
+  nothing,  ///< not yet
+  right,  ///< the value that it had to give, or that what was made of it was right
+  wrong,  ///< another value
+  error,  ///< an rh::error that is none of the function's
+  thrown,  ///< the exception that it had to throw, or that one before it in its chain had to
+  thrown_wrong,  ///< another exception
+  unobserved,  ///< nobody takes what it gives
 };
 
 /// What a call is, besides its kind.
@@ -71,21 +71,21 @@ struct journal_head {
   std::uint64_t magic;
   std::uint64_t slots;
   std::uint64_t seed;
-  std::atomic<std::uint64_t> sequence;    ///< of everything that functions did, from 1
+  std::atomic<std::uint64_t> sequence;  ///< of everything that functions did, from 1
   std::atomic<rh::test::faults::order> order;
-  std::atomic<std::uint64_t> is_stopping; ///< the driver's: no more calls
-  std::atomic<std::uint64_t> made;        ///< calls, and so the next token
-  std::atomic<std::uint64_t> ended;       ///< outcomes that were written
+  std::atomic<std::uint64_t> is_stopping;  ///< the driver's: no more calls
+  std::atomic<std::uint64_t> made;  ///< calls, and so the next token
+  std::atomic<std::uint64_t> ended;  ///< outcomes that were written
   std::atomic<rh::test::faults::phase> phase;
   // Of the program when all its workers are there and idle, before and after all calls.
   std::uint64_t descriptors[2];
-  std::uint64_t memory_bytes[2];          ///< anonymous and resident
-  std::uint64_t worker_descriptors[2];    ///< of the worker with most
+  std::uint64_t memory_bytes[2];  ///< anonymous and resident
+  std::uint64_t worker_descriptors[2];  ///< of the worker with most
   // cluster.usage() at the end.
   std::uint64_t unfinished_calls;
   std::uint64_t values;
   std::uint64_t value_bytes;
-  std::uint64_t drain_milliseconds;       ///< how long it took to become that
+  std::uint64_t drain_milliseconds;  ///< how long it took to become that
 };
 static_assert(sizeof(journal_head) <= 4096);
 
@@ -94,7 +94,7 @@ struct journal_slot {
   std::atomic<std::uint32_t> ended;
   std::atomic<std::uint64_t> began_at;  ///< the sequence number of the last time
   std::atomic<std::uint64_t> ended_at;
-  std::atomic<std::uint64_t> pid;       ///< of the last time
+  std::atomic<std::uint64_t> pid;  ///< of the last time
 };
 static_assert(sizeof(journal_slot) == 32);
 
