@@ -128,17 +128,33 @@ BY_NAME = {fault.name: fault for fault in TABLE}
 
 
 class Plan:
-    """Of one round: which faults come, and behind how many calls. `only`: the names to draw from; empty for all that
-    the cluster has."""
+    """Of one round of so many calls: which faults come, and behind how many calls. What ends the program comes in every
+    third round only, once: what is left of calls and memory can be seen in the others. `only`: the names to draw from;
+    empty for all that the cluster has."""
 
-    def __init__(self, cluster, seed, number, every, only=()):
+    def __init__(self, cluster, seed, number, calls, every, only=()):
         self.chance = random.Random(f"{seed} {number}")
-        self._faults = [f for f in TABLE if cluster in f.clusters and (not only or f.name in only)]
+        faults = [f for f in TABLE if cluster in f.clusters and (not only or f.name in only)]
+        enders = [f for f in faults if f.ends_program]
+        self._faults = [f for f in faults if not f.ends_program]
         self._every = every
+        self._at = 0
+        self._end = None
+        if enders and (self.chance.random() < 1 / 3 or not self._faults):
+            self._end = self.chance.randint(1, calls), self._draw(enders)
+
+    def _draw(self, faults):
+        return self.chance.choices(faults, [f.weight for f in faults])[0]
 
     def next(self):
-        """(calls from the last one on, the faults): one, or two at once."""
-        after = 1 + int(self.chance.expovariate(1 / self._every))
-        count = 2 if self.chance.random() < 0.15 else 1
-        weights = [f.weight for f in self._faults]
-        return after, self.chance.choices(self._faults, weights, k=count) if self._faults else []
+        """(behind how many calls, the faults): one, or two at once. None if no more come."""
+        if not self._faults:
+            end, self._end = self._end, None
+            return (end[0], [end[1]]) if end else None
+        self._at += 1 + int(self.chance.expovariate(1 / self._every))
+        faults = [self._draw(self._faults) for _ in range(2 if self.chance.random() < 0.15 else 1)]
+        if self._end is not None and self._at >= self._end[0]:
+            # With another fault at once, half the time.
+            faults = [self._end[1]] + faults[:self.chance.randrange(2)]
+            self._end = None
+        return self._at, faults

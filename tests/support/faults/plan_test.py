@@ -22,17 +22,24 @@ def expect(what, holds, seen=""):
 
 
 def drawn(seed, number, count=2000):
-    one = plan.Plan(plan.HERE, seed, number, 100)
-    return [(after, [f.name for f in faults]) for after, faults in (one.next() for _ in range(count))]
+    one = plan.Plan(plan.HERE, seed, number, 10_000, 100)
+    return [(at, [f.name for f in faults]) for at, faults in (one.next() for _ in range(count))]
 
 
 expect("a seed gives the same plan", drawn(5, 3) == drawn(5, 3))
 expect("another seed, or round, another", drawn(5, 3) != drawn(6, 3) and drawn(5, 3) != drawn(5, 4))
-expect("every fault comes", {name for _, names in drawn(1, 1) for name in names} == set(plan.BY_NAME))
+rounds = [[f for _, names in drawn(1, number, 300) for f in names] for number in range(60)]
+expect("every fault comes", {name for names in rounds for name in names} == set(plan.BY_NAME))
+enders = [sum(plan.BY_NAME[name].ends_program for name in names) for names in rounds]
+expect("a third of the programs is ended, once", 8 < sum(enders) < 32 and max(enders) == 1, enders)
 expect("two at once come", any(len(names) == 2 for _, names in drawn(1, 1)))
-mean = sum(after for after, _ in drawn(1, 1)) / 2000
+mean = drawn(1, 1)[-1][0] / 2000
 expect("as often as was asked", 80 < mean < 120, mean)
-local = plan.Plan(plan.LOCAL, 1, 1, 100)
+local = plan.Plan(plan.LOCAL, 1, 1, 10_000, 100)
+alone = plan.Plan(plan.LOCAL, 1, 1, 1000, 100, ("program_killed",))
+expect("what ends a program can come alone", [f.name for f in alone.next()[1]] == ["program_killed"] and alone.next() is None)
+none = plan.Plan(plan.LOCAL, 1, 1, 1000, 100, ("none",))
+expect("and nothing at all", none.next() is None)
 expect("a cluster has its own alone", all(plan.LOCAL in f.clusters for _ in range(500) for f in local.next()[1]))
 
 

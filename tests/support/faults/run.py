@@ -2,10 +2,10 @@
 """Runs many calls of all kinds under a seeded plan of faults, and checks afterwards what docs/faults.md promises.
 
 Usage: run.py PROGRAM [--cluster NAME] [--seed N] [--for 60s | --calls N] [--round N] [--every N] [--only NAME,NAME]
-              [--lanes N] [--keep]
+              [--lanes N] [--round-calls N] [--keep]
 
-PROGRAM is fault_load. The run is made of rounds, each a program of its own with up to 50,000 calls, of which each may be
-ended by a fault. Prints one line, and of a failure what was wrong, the seed, and the command that replays that round.
+PROGRAM is fault_load. The run is made of rounds, each a program of its own with up to 50,000 calls, a third of which
+is ended by a fault. Prints one line, and of a failure what was wrong, the seed, and the command that replays that round.
   --every N   a fault for about so many calls
   --only      draw from these faults alone; "none" for no fault
   --keep      keep the folder of each round, with the program's output and both files
@@ -32,11 +32,11 @@ import journal as j
 import plan
 from byte_proxy import ByteProxy
 
-CALLS_PER_ROUND = 50_000
 LONGEST_OPERATION = 128      # calls, as fault_load has it
 SILENCE_SECONDS = 60         # without an outcome, from which on it is a hang
 GONE_SECONDS = 5             # from the end of the program to that of all its processes
-MEMORY_BYTES = 48 << 20      # what a program may have more of after its calls than before
+MEMORY_BYTES = 16 << 20      # what a program may have more of after its calls than before; and for each lane
+LANE_MEMORY_BYTES = 64 << 10
 PR_SET_PDEATHSIG = 1
 WORKER = b"runhouse-worker\0"
 
@@ -54,6 +54,7 @@ def options_of(arguments):
     parser.add_argument("--for", dest="seconds", type=seconds_of)
     parser.add_argument("--calls", type=int)
     parser.add_argument("--round", type=int)
+    parser.add_argument("--round-calls", type=int, default=50_000)
     parser.add_argument("--every", type=int, default=500)
     parser.add_argument("--only", default="")
     parser.add_argument("--lanes", type=int, default=64)
@@ -127,7 +128,7 @@ class Round:
         self.mark = f"FAULT_RUN={uuid.uuid4().hex}".encode()
         slots = calls + LONGEST_OPERATION * options.lanes
         self.journal = j.Journal(self.folder / "journal", self.folder / "history", slots, hash_of(options.seed, number))
-        self.plan = plan.Plan(options.cluster, options.seed, number, options.every, options.only)
+        self.plan = plan.Plan(options.cluster, options.seed, number, calls, options.every, options.only)
         self.proxy = None
         self.program = 0
         self.happened = collections.Counter()
@@ -215,8 +216,7 @@ class Round:
 
     def _attend(self, program):
         """Applies the plan until the program has ended, or hangs."""
-        after, faults = self.plan.next()
-        next_at = after
+        coming = self.plan.next()
         last_ended, last_time = 0, time.monotonic()
         while program.poll() is None:
             now = time.monotonic()
@@ -230,15 +230,14 @@ class Round:
                 return
             if self._until is not None and now >= self._until:
                 self.journal.is_stopping = 1
-            if phase == j.CALLING and ended >= next_at and not self.is_ended:
-                for fault in faults:
+            if phase == j.CALLING and coming is not None and ended >= coming[0] and not self.is_ended:
+                for fault in coming[1]:
                     self.happened[fault.name] += 1
                     self.errors |= fault.errors
                     self.is_ended |= fault.ends_program
                     self.is_spoiled |= fault.spoils
                     fault.happen(self, self.plan.chance)
-                after, faults = self.plan.next()
-                next_at = ended + after
+                coming = self.plan.next()
             time.sleep(0.001)
 
     def _report_hang(self, pid):
@@ -312,7 +311,7 @@ class Round:
             if after > before:
                 self.wrong.append(f"{what}: {before} before all calls, {after} after them")
         grown = journal.memory_after - journal.memory_before
-        if grown > MEMORY_BYTES and not is_sanitized(self.options.program):
+        if grown > MEMORY_BYTES + LANE_MEMORY_BYTES * self.options.lanes and not is_sanitized(self.options.program):
             self.wrong.append(f"the program has {grown >> 20} MiB more after its calls than before")
 
     def close(self):
@@ -334,8 +333,8 @@ def replay(options, number):
     workers = os.environ.get("RUNHOUSE_WORKERS")
     words = [f"RUNHOUSE_WORKERS={workers}"] if workers else []
     words += ["./dev", "faults", "--cluster", options.cluster, "--seed", str(options.seed), "--round", str(number)]
-    for name in ("every", "lanes"):
-        words += [f"--{name}", str(getattr(options, name))]
+    for name in ("every", "lanes", "round_calls"):
+        words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     if options.only:
         words += ["--only", ",".join(options.only)]
     return " ".join(words)
@@ -349,8 +348,8 @@ def main():
     faults, outcomes, kinds = collections.Counter(), collections.Counter(), collections.Counter()
     number = options.round or 0
     while True:
-        left = options.calls - calls if options.calls is not None else CALLS_PER_ROUND
-        one = Round(options, number, min(left, CALLS_PER_ROUND), until)
+        left = options.calls - calls if options.calls is not None else options.round_calls
+        one = Round(options, number, min(left, options.round_calls), until)
         sentences = one.run()
         calls, rounds = calls + one.verdict.calls, rounds + 1
         faults += one.happened
