@@ -27,21 +27,27 @@ FIELDS = ("magic", "slots", "seed", "sequence", "order", "is_stopping", "made", 
 
 
 class Journal:
-    """Both files, made by the driver. Fields of the head are attributes, read and written in place."""
+    """Both files, made by the driver; without `slots` those that there are. Fields of the head are attributes, read and
+    written in place."""
 
-    def __init__(self, journal_path, history_path, slots, seed):
+    def __init__(self, journal_path, history_path, slots=None, seed=0):
         self._maps = []
-        journal = self._make(journal_path, PAGE + slots * JOURNAL_SLOT)
-        history = self._make(history_path, max(slots * HISTORY_SLOT, PAGE))
+        is_new = slots is not None
+        if not is_new:
+            with open(journal_path, "rb") as file:
+                _, slots, seed = struct.unpack("<3Q", file.read(24))
+        journal = self._map(journal_path, PAGE + slots * JOURNAL_SLOT, is_new)
+        history = self._map(history_path, max(slots * HISTORY_SLOT, PAGE), is_new)
         self._head = memoryview(journal)[:PAGE].cast("Q")
         self._slots = memoryview(journal)[PAGE:PAGE + slots * JOURNAL_SLOT].cast("Q")
         self._history = memoryview(history)[:slots * HISTORY_SLOT].cast("Q")
         self.slots, self.seed = slots, seed
         self.magic = MAGIC
 
-    def _make(self, path, size):
-        with open(path, "w+b") as file:
-            file.truncate(size)
+    def _map(self, path, size, is_new):
+        with open(path, "w+b" if is_new else "r+b") as file:
+            if is_new:
+                file.truncate(size)
             self._maps.append(mmap.mmap(file.fileno(), size))
         return self._maps[-1]
 

@@ -284,7 +284,8 @@ class Round:
                 self.wrong.append(f"files are left: {', '.join(files[:check.MOST_SHOWN])}")
 
     def _end_node(self):
-        self.signal(self.node(), signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            self.signal(self.node(), number)
 
     def _end_all(self):
         """Whatever is left of this round, so that nothing outlives it."""
@@ -350,7 +351,11 @@ def main():
     while True:
         left = options.calls - calls if options.calls is not None else options.round_calls
         one = Round(options, number, min(left, options.round_calls), until)
-        sentences = one.run()
+        try:
+            sentences = one.run()
+        except BaseException:
+            one.close()
+            raise
         calls, rounds = calls + one.verdict.calls, rounds + 1
         faults += one.happened
         outcomes += one.verdict.outcomes
