@@ -39,6 +39,8 @@ MEMORY_BYTES = 16 << 20      # what a program may have more of after its calls t
 LANE_MEMORY_BYTES = 64 << 10
 PR_SET_PDEATHSIG = 1
 WORKER = b"runhouse-worker\0"
+# What a sanitizer prints of a worker, whose end would else look like a fault. Not of what functions are ordered to do.
+SANITIZER_WORDS = ("WARNING: ThreadSanitizer", "use-after-", "-buffer-overflow", "double-free", "alloc-dealloc-mismatch")
 
 
 def seconds_of(text):
@@ -243,14 +245,14 @@ class Round:
     def _report_hang(self, pid):
         self.wrong.append(f"nothing came for {SILENCE_SECONDS} s, after {self.journal.ended} outcomes of {self.journal.made} calls, "
                           f"in phase {self.journal.phase}")
+        self.wrong.append("processes:\n  " + "\n  ".join(map(describe, marked_processes(self.mark))))
+        self.wrong.append(f"the program's threads:\n{stacks(pid)[:20_000]}")
         shown = 0
         for token, (entry, counts) in enumerate(zip(self.journal.entries(), self.journal.counts())):
             if entry >> 8 & 0xFF == j.NOTHING and shown < check.MOST_SHOWN:
                 shown += 1
                 self.wrong.append(f"call {token} ({j.KINDS[entry & 0xFF]}) has no outcome; it began {counts & 0xFFFFFFFF} and ended "
                                   f"{counts >> 32} times, in {self.journal.pids()[token]}")
-        self.wrong.append("processes:\n  " + "\n  ".join(map(describe, marked_processes(self.mark))))
-        self.wrong.append(stacks(pid))
         self.is_ended = True
 
     def _finish(self, program):
@@ -297,6 +299,10 @@ class Round:
 
     def _check(self):
         journal = self.journal
+        output = read(self.folder / "output").decode(errors="replace")
+        for word in SANITIZER_WORDS:
+            if word in output:
+                self.wrong.append(f"a sanitizer says {word}:\n{output[max(0, output.index(word) - 200):][:4000]}")
         if self.is_spoiled:
             self.verdict.calls = journal.made
         else:
