@@ -198,6 +198,34 @@ TEST_CASE("cancelling from outside a with_timeout is errc::cancelled, not timed_
   CHECK(cancelled == 1);
 }
 
+TEST_CASE("cancelling from outside a with_timeout gives the error of what it waits for, with its stage",
+          "[async][timer]") {
+  const auto began = []() -> task<> {
+    try {
+      co_await sleep_for(1h);
+    } catch (const rh::error&) {
+      rh::fail(errc::cancelled, "it had begun", rh::stage::may_have_run);
+    }
+  };
+  const auto root = [](task<> what, std::stop_source stop) -> task<rh::stage> {
+    const auto stops = [](std::stop_source s) -> task<> {
+      co_await yields(3);
+      s.request_stop();
+    };
+    auto within = with_timeout(5s, std::move(what));
+    auto both = when_all(std::move(within), stops(stop));
+    try {
+      co_await std::move(both);
+    } catch (const rh::error& e) {
+      co_return e.origin().reached;
+    }
+    co_return rh::stage::ran;
+  };
+  manual_driver d;
+  std::stop_source stop;
+  CHECK(sync_wait(root(began(), stop), d, stop.get_token()) == rh::stage::may_have_run);
+}
+
 TEST_CASE("of nested timeouts the shorter one counts, at the level where it was set", "[async][timer]") {
   const auto inner_first = []() -> task<int> {
     const auto inner = []() -> task<int> {

@@ -48,6 +48,11 @@ for what in ("a worker that ends early", "another"):
     check("a worker that ends before it serves", said.startswith("worker_not_started, not started: ") and "code 3" in said
           and "no device found" in said, got)
 
+got = run("early_again")
+said = got.get("a call that began, and has no worker any more", "")
+check("a call that is tried again where no worker can be started may have run",
+      said.startswith("worker_not_started, may have run: ") and "no device found" in said, got)
+
 if is_sanitized:
     skipped += 1  # a sanitizer needs terabytes of address space
 else:

@@ -3,6 +3,7 @@
 // What faults.py runs where the system has too little of something. Prints a line that says what came of it.
 #include <runhouse/runhouse.hpp>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ void print_lines(int lines) {
   const std::string line(1023, 'x');
   for (int i = 0; i < lines; ++i) std::puts(line.c_str());
 }
+int die() { return std::raise(SIGKILL); }
 void print_and_crash() {
   std::printf("a line\nand no end of it");
   std::fflush(stdout);
@@ -141,6 +143,14 @@ void early() {
   say("another", [&] { here.send<&add>()(1, 2).get(); });
 }
 
+/// Its first worker dies in the call, and its second ends before it can serve.
+void early_again() {
+  const rh::cluster here = rh::local(1);
+  here.send<&add>()(1, 2).get();
+  ::setenv("FAIL_EARLY", "1", 1);
+  say("a call that began, and has no worker any more", [&] { here.send<&die>().retry(1)().get(); });
+}
+
 /// A static object whose constructor fails, in workers.
 struct fails_early {
   fails_early() {
@@ -162,7 +172,7 @@ int main(int argc, char** argv) {
   const std::map<std::string_view, void (*)()> cases = {
       {"gigabyte", &gigabyte},   {"memory", &memory}, {"descriptors", &descriptors},
       {"processes", &processes}, {"late", &late},     {"crash", &crash},
-      {"early", &early}};
+      {"early", &early},         {"early_again", &early_again}};
   const auto found = argc > 1 ? cases.find(argv[1]) : cases.end();
   if (found == cases.end()) return 2;
   found->second();

@@ -139,9 +139,9 @@ class timed {
     state_.start(h, h.promise().context, children);
   }
   T await_resume() {
-    // A value that came at the last moment is not thrown away.
-    if (*state_.winner == 1 && ending_.error()) {
-      time_ending_.take();
+    // A value that came at the last moment is not thrown away. Where the time did not run out, but was cancelled with the
+    // awaiting task, what it was given to says how far that had come.
+    if (*state_.winner == 1 && ending_.error() && !time_ending_.error()) {
       fail(errc::timed_out, "nothing came within the time given to with_timeout; it was cancelled",
            stage_of(ending_.error()));
     }

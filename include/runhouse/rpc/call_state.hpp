@@ -97,6 +97,7 @@ class call_state final : public pending {
   bool gave_items = false;         ///< its runner's: so it is not made again
   bool is_detached = false;        ///< its runner's: it was detached before it was sent
   unsigned retries_left = 0;  ///< its runner's, after the start
+  bool has_begun = false;     ///< its runner's: in a worker that died, so it never is not_started from then on
   std::string queue;          ///< empty: it is not queued
   std::shared_ptr<const rh::needs> needs;  ///< null: nothing special
   bool holds_queue = false;   ///< its runner's: those behind it in its queue wait for its end
@@ -329,6 +330,10 @@ inline void call_state::finish(call_outcome&& outcome) noexcept {
     body_ = std::move(outcome.body);
     file_ = std::move(outcome.file);
   } else {
+    if (has_begun && outcome.reached == stage::not_started) {
+      outcome.reached = stage::may_have_run;
+      outcome.head.what += "; it began before, in a worker that died";  // "while it ran this call", throw_outcome adds
+    }
     failure_ = std::make_unique<const call_outcome>(std::move(outcome));
   }
   const call_arguments free = std::move(arguments);

@@ -578,6 +578,7 @@ inline std::vector<call_ptr> worker_link::fail_running(const std::string& why) {
     const bool cancelled = running.call->cancel_requested();
     if (!cancelled && running.call->retries_left > 0 && !running.call->gave_items) {
       --running.call->retries_left;
+      running.call->has_begun = true;
       again.push_back(std::move(running.call));
       continue;
     }
