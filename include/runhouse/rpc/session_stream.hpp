@@ -133,6 +133,10 @@ inline bool session_stream::attach(open_connection connection) {
   write_blocked_ = false;
   last_heard_ = std::chrono::steady_clock::now();
   watch_readable();
+  // What came behind the handshake will not make the socket readable.
+  asio::post(runtime_.io(), [self = shared_from_this(), connection = connection_] {
+    if (self->connection_ == connection) self->read();
+  });
   flush_soon();
   return true;
 }

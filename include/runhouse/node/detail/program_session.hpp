@@ -32,9 +32,6 @@ inline void program_session::watch_process(os::unique_fd pidfd) {
 inline bool program_session::attach(open_connection connection) {
   window_.cancel();
   if (stream_->is_connected()) stream_->detach();
-  // What had come in part comes again.
-  partial_calls_.clear();
-  partial_puts_.clear();
   return stream_->attach(std::move(connection));
 }
 
@@ -322,7 +319,7 @@ inline bool program_session::ask(std::uint64_t id, wire::session_question questi
     result = kept;
   }
   wait_for(id, std::move(result), call, stays);
-  call->start_on_strand();
+  call->start();  // behind what was cancelled before
   return true;
 }
 

@@ -290,7 +290,6 @@ inline bool node_link::outcome_came(std::uint64_t id, wire::incoming_message<wir
 
 inline void node_link::connection_lost(std::string why) noexcept {
   if (ended_) return;
-  partial_.clear();
   lost_at_ = clock::now();
   tries_ = 0;
   tell(disconnect::state::lost, why);
