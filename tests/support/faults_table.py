@@ -1,13 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that docs/faults.md is true to what there is: every row names errors and stages that exist, and a test that
-does: faults_table.py REPOSITORY."""
+"""Checks that docs/faults.md and docs/promises.md are true to what there is: every row names a test that exists, and
+those of faults errors and stages that do: faults_table.py REPOSITORY."""
 
 import pathlib
 import re
 import sys
 
 STAGES = {"not_started", "may_have_run", "ran", "any", "-"}
+
+
+def missing_test(root, cell):
+    """Yields what is wrong with `FILE`: a sentence of the test."""
+    match = re.fullmatch(r"`([^`]+)`: (.+)", cell)
+    if not match:
+        yield f"'{cell}' names no test"
+    elif not (root / match[1]).is_file():
+        yield f"there is no {match[1]}"
+    elif match[2] not in (root / match[1]).read_text(encoding="utf-8"):
+        yield f"{match[1]} has no '{match[2]}'"
 
 
 def main():
@@ -31,14 +42,16 @@ def main():
                 wrong.append(f"{number}: there is no error '{name}'")
         if stage not in STAGES:
             wrong.append(f"{number}: there is no stage '{stage}'")
-        file, name = re.fullmatch(r"`([^`]+)`: (.+)", test).groups()
-        path = root / file
-        if not path.is_file():
-            wrong.append(f"{number}: there is no {file}")
-        elif name not in path.read_text(encoding="utf-8"):
-            wrong.append(f"{number}: {file} has no '{name}'")
+        wrong += [f"{number}: {why}" for why in missing_test(root, test)]
+    wrong = [f"docs/faults.md:{w}" for w in wrong]
 
-    print("\n".join([f"docs/faults.md:{w}" for w in wrong] + [f"{rows} faults, {len(wrong)} wrong"]))
+    for number, line in enumerate((root / "docs/promises.md").read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("|") and not line.startswith(("| promise |", "|---")):
+            rows += 1
+            test = line.strip("|").split("|")[-1].strip()
+            wrong += [f"docs/promises.md:{number}: {why}" for why in missing_test(root, test)]
+
+    print("\n".join(wrong + [f"{rows} faults and promises, {len(wrong)} wrong"]))
     return bool(wrong) or not rows
 
 
