@@ -178,7 +178,7 @@ class chance {
 
 class load {
  public:
-  load(rh::cluster on, const std::string& history_path, rh::needs needs, uint64_t calls)
+  load(rh::cluster on, const std::string& history_path, uint64_t calls)
       : on_(std::move(on)),
         needs_(std::move(needs)),
         history_(reinterpret_cast<history_slot*>(map_file(history_path))),
@@ -218,7 +218,7 @@ class load {
 
   template <auto F>
   auto there() const {
-    return on_.send<F>(needs_);
+    return on_.send<F>();
   }
   bool is_idle() const {
     const rh::usage left = on_.usage();
@@ -287,6 +287,7 @@ class load {
         return;
       }
       if (e.kind() == rh::errc::cancelled && !is_given_up(token)) was_interrupted_ = true;
+      if (e.kind() == rh::errc::node_lost) is_lost_ = true;
       outcome(token, seen::error, e.origin().reached, static_cast<uint8_t>(e.kind()));
       if (!is_given_up(token) && said_[static_cast<int>(e.kind())]++ == 0) say(token, e.what());
     } catch (const std::out_of_range& e) {
@@ -314,8 +315,29 @@ class load {
   }
   rh::task<> lane() {
     while (auto op = next()) {
+      auto there_again = reconnect_if_lost();
+      co_await std::move(there_again);
       auto one = perform(std::move(*op));
       co_await std::move(one);
+    }
+  }
+  /// The node has ended: what follows is for the next one.
+  rh::task<> reconnect_if_lost() {
+    if (is_lost_ && !std::exchange(is_connecting_, true)) {
+      for (;;) {
+        try {
+          auto reached = rh::connect(on_.name());
+          on_ = co_await reached;
+          break;
+        } catch (const rh::error& e) {
+          std::fprintf(stderr, "connect: %s\n", e.what());
+        }
+      }
+      is_lost_ = is_connecting_ = false;
+    }
+    while (is_connecting_) {
+      auto pause = rh::sleep_for(1ms);
+      co_await std::move(pause);
     }
   }
   rh::task<> perform(operation op) {
@@ -612,7 +634,8 @@ class load {
   }
 
   rh::cluster on_;
-  rh::needs needs_;
+  bool is_lost_ = false;
+  bool is_connecting_ = false;
   history_slot* history_;
   journal_head& head_;
   uint64_t calls_;
@@ -624,12 +647,7 @@ class load {
 rh::task<int> program(rh::cluster on, int argc, char** argv) {
   std::map<std::string, std::string> options;
   for (int i = 1; i + 1 < argc; i += 2) options[argv[i]] = argv[i + 1];
-  rh::needs needs;
-  if (on.name() != "local") {
-    // A node that is a process of its own gives workers its environment, not the program's.
-    for (const char* name : {"FAULT_JOURNAL", "FAULT_RUN"}) needs.add(rh::env(name, std::getenv(name)));
-  }
-  load all(std::move(on), options.at("--history"), std::move(needs), std::stoull(options.at("--calls")));
+  load all(std::move(on), options.at("--history"), std::stoull(options.at("--calls")));
   auto running = all.run(static_cast<unsigned>(std::stoul(options.at("--lanes"))));
   co_return co_await std::move(running);
 }

@@ -3,6 +3,7 @@
 
 Usage: node.py PROGRAM OTHER_BUILD
 """
+import atexit
 import os
 import pathlib
 import shutil
@@ -22,6 +23,19 @@ import byte_proxy
 program, other_build = sys.argv[1:3]
 folder = pathlib.Path(tempfile.mkdtemp(prefix="runhouse-node-"))
 passed = failed = 0
+
+
+@atexit.register
+def end_all():
+    """Whatever happened, no node of this test is left."""
+    for lock in folder.glob("*/runhouse/node.lock"):
+        try:
+            pid = int(lock.read_text())
+            if f"XDG_RUNTIME_DIR={lock.parent.parent}" in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0"):
+                os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def check(what, holds, seen=""):
@@ -77,11 +91,6 @@ class Place:
             except (OSError, ProcessLookupError):
                 pass
         return found
-
-    def end(self):
-        if node := self.node():
-            os.kill(node, signal.SIGKILL)
-            within(5, lambda: not is_running(node))
 
 
 class Program:
@@ -401,12 +410,5 @@ planted.run.symlink_to(folder / "elsewhere")
 line = planted.start().line()
 check("a symbolic link is not followed", line.startswith("run_folder") and "symbolic link" in line and not any((folder / "elsewhere").iterdir()), line)
 
-for place in (here, many, fake):
-    place.end()
-for leftover in folder.glob("*/runhouse/node.lock"):
-    pid = int(leftover.read_text() or 0)
-    if pid and is_running(pid):
-        os.kill(pid, signal.SIGKILL)
-shutil.rmtree(folder)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)

@@ -82,7 +82,7 @@ TEST_CASE("a result that cannot be saved there says that the function ran", "[se
 
 TEST_CASE("a result that cannot be loaded here says so at the await", "[send][stage]") {
   const rh::error e = error_of([] { here().send<&give>()("load").get(); });
-  check(e, rh::errc::bad_payload, rh::stage::ran, "give on local: its result came, but: ");
+  check(e, rh::errc::bad_payload, rh::stage::ran, "give on " + here().name() + ": its result came, but: ");
   CHECK(std::string(e.what()).find("cannot be loaded") != std::string::npos);
 }
 

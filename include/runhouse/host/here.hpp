@@ -87,19 +87,20 @@ inline reached_node here_contact::reach(const wire::open_session& session) {
       try {
         return shake_hands(std::move(made.fd), hello, session, session.resumes ? std::span<const int>() : std::span<const int>(passed), name_);
       } catch (const error& e) {
-        // One that was just ending: another is started.
-        if (e.kind() != errc::connection_lost || session.resumes || clock::now() >= deadline) throw;
+        if (e.kind() != errc::connection_lost) throw;
+        if (session.resumes && os::lock_file::holder(folder, node_role::lock)) throw;
+        if (clock::now() >= deadline) throw;
       }
-    } else if (session.resumes) {
+    }
+    if (session.resumes) {
       if (os::lock_file::holder(folder, node_role::lock)) fail(errc::connection_lost, "the node of here does not listen");
       fail(errc::node_lost, "the node of here has ended; what it had is gone");
-    } else {
-      // One that starts it at a time; the others wait for that.
-      const auto starting = os::lock_file::try_lock(folder, node_role::start_lock);
-      if (starting && !os::lock_file::holder(folder, node_role::lock)) {
-        start(folder);
-        continue;
-      }
+    }
+    // One that starts it at a time; the others wait for that.
+    const auto starting = os::lock_file::try_lock(folder, node_role::start_lock);
+    if (starting && !os::lock_file::holder(folder, node_role::lock)) {
+      start(folder);
+      continue;
     }
     if (clock::now() >= deadline) {
       fail(errc::node_not_started, "the node of here could not be reached within " + std::to_string(limits::node_start.count()) + " s; its folder is " + folder.path());

@@ -26,7 +26,7 @@ from byte_proxy import Fault as byte_fault
 
 LOCAL, HERE = "local", "here"
 WORKER_ERRORS = frozenset({"worker_died", "worker_not_started"})
-CONNECTION_ERRORS = frozenset({"connection_lost"})
+NODE_ERRORS = WORKER_ERRORS | {"node_lost"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,17 +112,17 @@ TABLE = (
     Fault("program_killed", (LOCAL, HERE), 2, end_program(signal.SIGKILL), frozenset(), ends_program=True),
     Fault("program_interrupted", (LOCAL, HERE), 1, end_program(signal.SIGINT), frozenset({"cancelled"}), ends_program=True),
     # The node, where it is a process of its own, and the connection to it.
-    Fault("node_killed", (HERE,), 2, kill_node, CONNECTION_ERRORS | WORKER_ERRORS),
+    Fault("node_killed", (HERE,), 2, kill_node, NODE_ERRORS),
     Fault("node_stopped", (HERE,), 6, stop("node", 0.01, 0.4)),
     Fault("node_stopped_long", (HERE,), 1, stop("node", 2.2, 3.0)),
-    Fault("connection_cut", (HERE,), 6, on_bytes("cut"), CONNECTION_ERRORS),
-    Fault("connection_cut_inside", (HERE,), 6, on_bytes("cut", is_inside=True), CONNECTION_ERRORS),
-    Fault("connection_reset", (HERE,), 4, on_bytes("reset", is_inside=True), CONNECTION_ERRORS),
-    Fault("connection_half_closed", (HERE,), 4, on_bytes("half_close"), CONNECTION_ERRORS),
+    Fault("connection_cut", (HERE,), 6, on_bytes("cut")),
+    Fault("connection_cut_inside", (HERE,), 6, on_bytes("cut", is_inside=True)),
+    Fault("connection_reset", (HERE,), 4, on_bytes("reset", is_inside=True)),
+    Fault("connection_half_closed", (HERE,), 4, on_bytes("half_close")),
     Fault("connection_stalled", (HERE,), 4, on_bytes("stall", seconds=(0.05, 1.0))),
     Fault("connection_delayed", (HERE,), 4, on_bytes("delay", 0.001, 0.05, (0.1, 1.0))),
     Fault("connection_slow", (HERE,), 4, on_bytes("rate", 20_000, 2_000_000, (0.1, 1.0))),
-    Fault("byte_flipped", (HERE,), 1, on_bytes("flip", is_inside=True), CONNECTION_ERRORS | WORKER_ERRORS, spoils=True),
+    Fault("byte_flipped", (HERE,), 1, on_bytes("flip", is_inside=True), NODE_ERRORS, spoils=True),
 )
 BY_NAME = {fault.name: fault for fault in TABLE}
 

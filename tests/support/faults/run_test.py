@@ -65,7 +65,6 @@ def start_node(folder):
 
 def program(history, calls, wrong):
     lines = j.Journal(os.environ["FAULT_JOURNAL"], history)
-    errors = check.error_names()
     node = os.environ.get("RUNHOUSE_NODE_SOCKET")
     if node is None and wrong == "node":
         start_node(pathlib.Path(os.environ["XDG_RUNTIME_DIR"]) / "runhouse")
@@ -76,12 +75,12 @@ def program(history, calls, wrong):
         lines.made = token + 1
         seen, code, times = j.RIGHT, 0, 1
         frame = b"RH" + struct.pack("<BBIQQ", 0x10, 0, 8, 1, token)
-        try:
-            if node and connection is None:
-                connection = socket.socket(socket.AF_UNIX)
-                connection.settimeout(5)
-                connection.connect(node)
-            if node:
+        while node:  # as a session does: again, until it is answered
+            try:
+                if connection is None:
+                    connection = socket.socket(socket.AF_UNIX)
+                    connection.settimeout(5)
+                    connection.connect(node)
                 connection.sendall(frame)
                 got = b""
                 while len(got) < len(frame):
@@ -91,9 +90,10 @@ def program(history, calls, wrong):
                     got += piece
                 if got != frame:
                     seen, connection = j.WRONG, None
-        except OSError:
-            connection = None
-            seen, code, times = j.ERROR, errors.index("connection_lost"), 0
+                break
+            except OSError:
+                connection = None
+                time.sleep(0.01)
         if wrong == "twice" and token == 7:
             times = 2
         stage = 2 if code else 0
@@ -150,8 +150,6 @@ def test(folder):
         if (plan.LOCAL not in fault.clusters or fault.name == "program_stopped") and fault.name != "node_stopped_long":
             code, said = driven(executable, "node", "--cluster", "here", "--only", fault.name, "--calls", "400", "--every", "60")
             expect(f"{fault.name} over a node: all is well", code == 0 and f" {fault.name}\n" in said, said)
-            if fault.name in ("node_killed", "connection_cut", "connection_cut_inside", "connection_reset", "connection_half_closed"):
-                expect(f"{fault.name} is seen", "connection_lost" in said, said)
     code, said = driven(executable, "node", "--cluster", "here", "--calls", "2000", "--every", "50", "--round", "1")
     expect("all of them together", code == 0, said)
 
