@@ -57,7 +57,7 @@ template <class Head>
 class arrived {
  public:
   explicit arrived(const incoming_message<Head>& message)
-      : shapes_(detail::shapes_of(message.head())), views_(shapes_.size()) {
+      : shapes_(message_traits<Head>::shapes(message.head())), views_(shapes_.size()) {
     fuzz::must(message.body().size() == body_bytes(shapes_), "a body is as long as its head says");
     view_payloads(shapes_, message.body().bytes(), segments_, views_);
   }
@@ -119,8 +119,8 @@ class receiver {
   template <class Head>
   void begin(const frame_header& header, const fuzz::bytes& payload) {
     byte_reader read(payload);
-    const auto head = detail::decode_head(read, static_cast<Head*>(nullptr));
-    if (head && body_bytes(detail::shapes_of(*head)) > largest_body) return;
+    const auto head = message_traits<Head>::decode(read);
+    if (head && body_bytes(message_traits<Head>::shapes(*head)) > largest_body) return;
     stream_ = header.stream;
     auto& message = open_.emplace<incoming_message<Head>>();
     const result<bool> whole = message.begin(header, payload);

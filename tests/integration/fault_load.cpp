@@ -180,7 +180,6 @@ class load {
  public:
   load(rh::cluster on, const std::string& history_path, uint64_t calls)
       : on_(std::move(on)),
-        needs_(std::move(needs)),
         history_(reinterpret_cast<history_slot*>(map_file(history_path))),
         head_(journal::of_process().head()),
         calls_(calls) {}

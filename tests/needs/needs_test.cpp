@@ -43,6 +43,10 @@ std::string folder() {
 int add(int a, int b) {
   return a + b;
 }
+int nap(int milliseconds) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+  return milliseconds;
+}
 
 /// What the workers of this test see together: memory that is passed by its path below /proc.
 struct shared_counts {
@@ -290,6 +294,19 @@ TEST_CASE("no kind of needs keeps the others from running", "[needs]") {
   for (int i = 0; i < 5; ++i) CHECK(others[static_cast<std::size_t>(i)].get() == i + 1);
   auto again = own.send<&own_pid>()();
   CHECK(!endless.is_ready());
+}
+
+TEST_CASE("kinds of needs whose workers all have calls ahead, and want more workers, take turns", "[needs]") {
+  // Each gets a share that another has just got and not used yet, and the other way round, if nobody minds.
+  const rh::cluster here = rh::local(3);
+  std::vector<rh::call<std::vector<int>>> all;
+  for (int round = 0; round < 40; ++round) {
+    for (int kind = 0; kind < 3; ++kind) {
+      all.push_back(here.send<&nap>(rh::env("KIND", std::to_string(kind))).repeat(7, 1 + (round + kind) % 3));
+    }
+    for (auto& some : all) CHECK(some.get().size() == 7);
+    all.clear();
+  }
 }
 
 TEST_CASE("a call that needs the whole machine is not passed over by small ones", "[needs]") {

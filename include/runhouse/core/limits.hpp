@@ -54,6 +54,8 @@ inline constexpr std::size_t archive_depth = 200;
 /// From a lost connection to the first try after the one that was made at once, and the longest time between two.
 inline constexpr std::chrono::milliseconds reconnect_first{20};
 inline constexpr std::chrono::milliseconds reconnect_longest{5000};
+/// How often a connection may break with nothing got through before the session is given up.
+inline constexpr unsigned losses_in_vain = 8;
 /// How long a session lives without a connection.
 inline constexpr std::chrono::minutes resume_window{10};
 /// A node that has said nothing for so long is asked; so often, and the connection is given up.

@@ -90,7 +90,7 @@ class local_engine final : public worker_pool::owner, public flushable {
   void add(call_ptr call);
   void share_out();
   bool give_share(place& to, const amounts& kept_back);
-  void make_room(const worker_pool& wanting);
+  void make_room(const worker_pool& wanting, clock::time_point round);
   void count_gpus() noexcept;
   void ask_gpus();
   void gpus_known(gpu_answer answer);

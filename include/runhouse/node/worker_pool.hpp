@@ -85,8 +85,8 @@ class worker_pool final : public worker_link::owner {
   /// no error while there are others; it is tried again later. Without others the calls end. False: the share is not
   /// used.
   bool take_share(std::vector<gpu_claim> gpus);
-  /// Has those give back their share that have nothing to do.
-  void yield_idle();
+  /// Has those give back their share that have nothing to do, and have had it since before this time.
+  void yield_idle(std::chrono::steady_clock::time_point before);
   /// Ends those that have nothing to do and a GPU that another program wants.
   void yield_wanted_gpus();
   /// Has one give back its share when it has ended what it runs. False if none has had its share for long enough.
@@ -281,10 +281,10 @@ inline void worker_pool::give_back(member& m) {
   owner_.share_came_back(*this);
 }
 
-inline void worker_pool::yield_idle() {
+inline void worker_pool::yield_idle(clock::time_point before) {
   if (!queue_.empty()) return;  // for those it has just got them
   for (member& m : members_) {
-    if (!m.works() || m.link->in_flight() != 0) continue;
+    if (!m.works() || m.link->in_flight() != 0 || m.share_since >= before) continue;
     m.yields = true;
     ++yielding_;
   }

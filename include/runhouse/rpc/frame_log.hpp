@@ -38,6 +38,8 @@ class frame_log {
     added(header.type);
   }
 
+  /// Counted frames that the other side has.
+  std::uint64_t acknowledged() const noexcept { return acknowledged_; }
   std::uint64_t unsent_bytes() const noexcept { return end_ - sent_; }
   /// Bytes that the other side is not known to have.
   std::uint64_t kept_bytes() const noexcept { return end_ - first_; }

@@ -123,6 +123,8 @@ class node_link final : session_stream::owner, public poller, public std::enable
   unsigned unanswered_pings_ = 0;
   std::uint64_t ping_ = 0;
   unsigned tries_ = 0;
+  std::uint64_t progress_ = 0;        // of the stream, when the connection was last lost
+  unsigned losses_in_vain_ = 0;       // since then
   clock::time_point lost_at_{};
   std::minstd_rand random_{std::random_device{}()};
   std::atomic<bool> ended_{false};

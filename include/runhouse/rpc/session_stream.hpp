@@ -82,6 +82,8 @@ class session_stream final : public poller, public flushable, public std::enable
   void pass_files() noexcept { passes_files_ = true; }
   /// Counted frames that have come in all.
   std::uint64_t received() const noexcept { return received_; }
+  /// Grows with each counted frame that got through, in either direction.
+  std::uint64_t progress() const noexcept { return received_ + out_.acknowledged(); }
   std::chrono::steady_clock::time_point last_heard() const noexcept { return last_heard_; }
 
   inline bool poll() noexcept override;

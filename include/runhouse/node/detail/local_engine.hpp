@@ -149,6 +149,7 @@ inline void local_engine::share_out() {
     }
     return;
   }
+  const auto round = clock::now();
   std::vector<place*> wanting;
   for (place& p : pools_) wanting.push_back(&p);
   amounts kept_back;  // what a pool waits for that has no share: nobody else gets it
@@ -160,7 +161,7 @@ inline void local_engine::share_out() {
     });
     if (give_share(**next, kept_back)) continue;
     const worker_pool& pool = *(*next)->pool;
-    make_room(pool);
+    make_room(pool, round);
     if (give_share(**next, kept_back)) continue;
     if (pool.shares() == 0) kept_back.add(free_.lacking(pool.takes()));
     wanting.erase(next);
@@ -182,14 +183,15 @@ inline bool local_engine::give_share(place& to, const amounts& kept_back) {
 }
 
 /// Has other pools give back what this one lacks: those that do not use it at once, others when they have ended a call.
-inline void local_engine::make_room(const worker_pool& wanting) {
+/// Not what they were given since `round` began: they would take it back, and so on without end.
+inline void local_engine::make_room(const worker_pool& wanting, clock::time_point round) {
   const amounts& wanted = wanting.takes();
   if (free_.covers(wanted)) return;
   const auto has_some = [&](const worker_pool& p, const amounts& of) {
     return &p != &wanting && p.takes().touches(of);
   };
   for (const place& p : pools_) {
-    if (has_some(*p.pool, free_.lacking(wanted))) p.pool->yield_idle();
+    if (has_some(*p.pool, free_.lacking(wanted))) p.pool->yield_idle(round);
   }
   amounts coming = free_;
   for (const place& p : pools_) {

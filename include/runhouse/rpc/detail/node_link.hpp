@@ -290,10 +290,22 @@ inline bool node_link::outcome_came(std::uint64_t id, wire::incoming_message<wir
 
 inline void node_link::connection_lost(std::string why) noexcept {
   if (ended_) return;
+  // What breaks each connection at once, such as a frame that was changed on its way, would do so for ever.
+  const std::uint64_t progress = stream_->progress();
+  losses_in_vain_ = progress == progress_ ? losses_in_vain_ + 1 : 0;
+  progress_ = progress;
+  if (losses_in_vain_ >= limits::losses_in_vain) {
+    return end(errc::node_lost, "the connection to the node of " + contact_->name() + " broke " + std::to_string(losses_in_vain_) +
+                                    " times with nothing got through; the last time it " + why);
+  }
   lost_at_ = clock::now();
-  tries_ = 0;
+  tries_ = losses_in_vain_;
   tell(disconnect::state::lost, why);
-  reconnect();
+  if (losses_in_vain_ == 0) {
+    reconnect();
+  } else {
+    reconnect_later();
+  }
 }
 
 /// On a thread of its own, since to connect blocks.
