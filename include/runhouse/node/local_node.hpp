@@ -113,10 +113,7 @@ inline void local_node::found_value::ended() noexcept {
   pending& from = *value->value();
   call_outcome outcome;
   if (const call_outcome* failed = from.failure()) {
-    outcome.head = failed->head;
-    outcome.output = failed->output;
-    outcome.because = failed->because;
-    outcome.reached = failed->reached;
+    outcome = call_outcome::failure_of(*failed);
   } else if (auto file = from.in_file()) {
     outcome.head.result = wire::shape_of(*file);
     outcome.file = std::move(file);

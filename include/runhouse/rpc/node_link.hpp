@@ -92,6 +92,7 @@ class node_link final : session_stream::owner, public poller, public std::enable
   void watch_silence();
   void tell(disconnect::state now, const std::string& why) noexcept;
   void end(errc code, const std::string& why) noexcept;
+  static stage reached_by(const call_state& call) noexcept;
   void end_call(call_state& call, errc code, const std::string& why, stage reached) noexcept;
 
   runtime& runtime_;

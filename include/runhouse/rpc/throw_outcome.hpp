@@ -26,6 +26,16 @@ struct call_outcome {
   stage reached = stage::not_started;
   std::string output;   ///< last lines that it printed, where it failed
   std::string because;  ///< "argument 2, the result of render, failed", where that is why it did not start
+
+  /// The same once more. Precondition: it is no value.
+  static call_outcome failure_of(const call_outcome& o) {
+    call_outcome same;
+    same.head = o.head;
+    same.reached = o.reached;
+    same.output = o.output;
+    same.because = o.because;
+    return same;
+  }
 };
 
 /// Throws what a call ended with, as its caller gets it. `mangled` names the callable's type.

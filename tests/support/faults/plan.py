@@ -9,6 +9,7 @@ A fault is a function of the run, which has what a fault may touch:
     run.node()                  the pid of the node's process, where the cluster has one; 0 where it has ended
     run.start_node()            so that there is one again
     run.later(seconds, action)  what is to be done then
+    run.continue_later(seconds, pid)  it was stopped
     run.journal                 to give functions an order
     run.proxy                   the ByteProxy before the node, where the cluster has a socket
 
@@ -68,7 +69,7 @@ def stop(whom, low, high):
         seconds = chance.uniform(low, high)
         for pid in pids:
             if run.signal(pid, signal.SIGSTOP):
-                run.later(seconds, lambda pid=pid: run.signal(pid, signal.SIGCONT))
+                run.continue_later(seconds, pid)
     return happen
 
 

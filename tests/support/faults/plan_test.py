@@ -63,6 +63,9 @@ class Touched:
         self.done.append((pid, number))
         return True
 
+    def continue_later(self, seconds, pid):
+        self.later(seconds, None)
+
     def later(self, seconds, action):
         action()
 

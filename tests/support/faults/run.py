@@ -139,6 +139,7 @@ class Round:
         self.wrong = []
         self.verdict = check.Verdict()
         self._later = []
+        self._stopped = set()
         self._starters = []
 
     # ---- for faults
@@ -178,6 +179,11 @@ class Round:
 
     def later(self, seconds, action):
         heapq.heappush(self._later, (time.monotonic() + seconds, len(self._later), action))
+
+    def continue_later(self, seconds, pid):
+        """SIGCONT, also if the round ends before: what was stopped behind the end of its node sees nothing else."""
+        self._stopped.add(pid)
+        self.later(seconds, lambda: self.signal(pid, signal.SIGCONT))
 
     # ---- implementation
 
@@ -270,6 +276,8 @@ class Round:
             self.wrong.append("the program ended in its middle, with 0")
         if self.options.cluster == plan.HERE:
             self._end_node()
+        for pid in self._stopped:
+            self.signal(pid, signal.SIGCONT)
         deadline = time.monotonic() + GONE_SECONDS
         left = marked_processes(self.mark)
         while left and time.monotonic() < deadline:

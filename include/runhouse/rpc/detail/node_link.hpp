@@ -40,8 +40,20 @@ inline void node_link::close() noexcept {
 
 // ---- calls
 
+/// How far the call of a request had come: a wait for a value is about the call that makes it.
+inline stage node_link::reached_by(const call_state& call) noexcept {
+  if (!call.request || call.request->what != node_request::kind::fetch) return stage::not_started;
+  const pending& value = *call.request->of->value();
+  if (!value.has_ended()) return stage::may_have_run;
+  return value.failure() != nullptr ? value.failure()->reached : stage::ran;
+}
+
 inline void node_link::begin(call_ptr call) {
-  if (ended_) return end_call(*call, ended_code_, why_ended_, stage::not_started);
+  if (call->request && call->request->what == node_request::kind::fetch) {
+    const pending& value = *call->request->of->value();
+    if (value.has_ended() && value.failure() != nullptr) return call->finish(call_outcome::failure_of(*value.failure()));
+  }
+  if (ended_) return end_call(*call, ended_code_, why_ended_, reached_by(*call));
   waiting_.push_back(std::move(call));
   stream_->flush_soon();
 }
@@ -424,8 +436,8 @@ inline void node_link::end(errc code, const std::string& why) noexcept {
   auto sent = std::exchange(sent_, {});
   auto waiting = std::exchange(waiting_, {});
   bytes_ahead_ = 0;
-  for (auto& [id, s] : sent) end_call(*s.call, code, why, s.call->request ? stage::not_started : stage::may_have_run);
-  for (const call_ptr& call : waiting) end_call(*call, code, why, stage::not_started);
+  for (auto& [id, s] : sent) end_call(*s.call, code, why, s.call->request ? reached_by(*s.call) : stage::may_have_run);
+  for (const call_ptr& call : waiting) end_call(*call, code, why, reached_by(*call));
   tell(disconnect::state::ended, why);
 }
 
