@@ -64,7 +64,7 @@ class Touched:
         return True
 
     def continue_later(self, seconds, pid):
-        self.later(seconds, None)
+        self.later(seconds, lambda: self.signal(pid, 18))
 
     def later(self, seconds, action):
         action()
