@@ -73,8 +73,11 @@ class runtime final : public driver {
   void flush_later(flushable& f) { dirty_.push_back(&f); }
   /// On the strand: `f` is about to be destroyed.
   void forget(flushable& f) { std::replace(dirty_.begin(), dirty_.end(), &f, static_cast<flushable*>(nullptr)); }
-  /// On the strand: whom to ask while spinning; empty: do not spin.
-  void set_pollers(std::vector<poller*> pollers) { pollers_ = std::move(pollers); }
+  /// On the strand: one more to ask while spinning, until it is removed.
+  void add_poller(poller& p) { pollers_.push_back(&p); }
+  void remove_poller(poller& p) noexcept { std::erase(pollers_, &p); }
+  /// On the strand: whether to spin at all, where there is somebody to ask.
+  void set_spinning(bool may_spin) noexcept { may_spin_ = may_spin; }
 
   clock::time_point now() const noexcept override { return clock::now(); }
   inline void start(timer& t) override;
@@ -116,6 +119,7 @@ class runtime final : public driver {
   strand_inbox inbox_;
   std::vector<flushable*> dirty_;
   std::vector<poller*> pollers_;
+  bool may_spin_ = true;
   io::waiting_policy waiting_;
   unsigned turns_ = 0;
 
@@ -240,10 +244,10 @@ inline void runtime::pump(run_queue* q) {
     timers_.expire(now());
     drain();
   }
-  if (q != nullptr && !pollers_.empty()) {
+  if (q != nullptr && may_spin_ && !pollers_.empty()) {
     const bool answered = io::spin_until(waiting_, [&] {
       bool any = !inbox_.empty();
-      for (poller* p : pollers_) any |= p->poll();
+      for (std::size_t i = 0; i < pollers_.size(); ++i) any |= pollers_[i]->poll();  // which may change them
       return any || q->has_ready();
     });
     if (answered) {

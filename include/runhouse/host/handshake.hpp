@@ -60,7 +60,7 @@ inline reached_node shake_hands(os::unique_fd socket, const wire::hello& hello, 
       const auto said = wire::decode_bye(next->payload);
       const auto code = said ? static_cast<errc>(said->code) : errc::protocol_error;
       const std::string what = "the node of " + name + " refused the connection: " + (said ? said->text : "in a way that is no sentence");
-      if (code == errc::node_incompatible) fail(code, what + "; cluster::restart(\"" + name + "\") ends it, and what it has");
+      if (code == errc::node_incompatible) fail(code, what + "; rh::restart(\"" + name + "\") ends it, and what it has");
       fail(session.resumes ? errc::node_lost : errc::node_not_started, what);
     }
     if (next && !greeted && next->header.type == wire::frame_type::hello) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <sched.h>
 
 namespace rh::io {
 
@@ -69,6 +70,7 @@ bool spin_until(waiting_policy& policy, Ready&& ready) {
       policy.spin_succeeded(took);
       return true;
     }
+    ::sched_yield();  // to whoever may have the answer: a node, its program and a worker can be more than the cores
     took = waiting_policy::clock::now() - begin;
   } while (took < limit);
   policy.spin_failed();

@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -30,7 +29,6 @@ class local_node {
 
   local_engine engine;
   name_table names;
-  std::function<void()> end;  ///< what ends the node; empty: it ends with the program
 
   /// A name of a function that lives as long as the node; null if it would be too many of them.
   const char* intern(std::string name) {
@@ -99,11 +97,6 @@ inline void local_node::answer_or_throw(call_state& call, const wire::hash256& p
     case wire::session_topic::queue_place:
       check(q, 1, 0);
       return finish(call, engine.queue_place(q.numbers[0]));
-    case wire::session_topic::end_node:
-      if (!end) fail(errc::unknown_cluster, "the workers of this program end with it; there is no node to restart");
-      finish(call);
-      return end();
-    case wire::session_topic::status: return finish(call, std::string());
   }
   fail(errc::protocol_error, "this node does not know the question " + std::to_string(q.what) + "; it is of an older version");
 }

@@ -117,6 +117,7 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   const std::shared_ptr<local_session> node_;
   const std::shared_ptr<session_stream> stream_;
   bool ended_ = false;
+  bool is_asked_ = false;
 
   struct known_function {
     wire::hash128 signature;

@@ -157,6 +157,7 @@ inline worker_pool::~worker_pool() {
   for (const member& m : members_) {
     m.link->abandon();
     runtime_.forget(*m.link);
+    runtime_.remove_poller(*m.link);
   }
   refuse_all(errc::cancelled, "its cluster was closed");
 }
@@ -256,6 +257,7 @@ inline bool worker_pool::take_share(std::vector<gpu_claim> gpus) {
   try {
     auto link = std::make_shared<worker_link>(runtime_, *this, program_, start_worker(program_.get(), *needs_, gpus));
     link->start();
+    runtime_.add_poller(*link);
     members_.push_back({std::move(link), std::move(gpus), now});
     ++shares_;
     owner_.workers_changed();
@@ -356,6 +358,7 @@ inline void worker_pool::worker_ended(worker_link& w, std::vector<call_ptr> not_
   if (place->yields) --yielding_;
   const std::shared_ptr<worker_link> keep = place->link;
   runtime_.forget(w);
+  runtime_.remove_poller(w);
   members_.erase(place);
   owner_.workers_changed();
   if (had_share) {

@@ -33,7 +33,7 @@ namespace detail {
 ///
 /// A call is sent at once, also one that takes values that are not there yet: the node waits for them. What would be
 /// more than limits::session_ahead_bytes of arguments there waits here, in order.
-class node_link final : session_stream::owner, public poller, public std::enable_shared_from_this<node_link> {
+class node_link final : session_stream::owner, poller, public std::enable_shared_from_this<node_link> {
  public:
   using observer = std::function<void(const disconnect&)>;
   using output_sink = std::function<void(const char* function, bool is_error, std::string_view line)>;
@@ -55,9 +55,9 @@ class node_link final : session_stream::owner, public poller, public std::enable
   bool has_ended() const noexcept { return ended_.load(); }
   void observe(observer o) { observers_.push_back(std::move(o)); }
 
-  bool poll() noexcept override { return !sent_.empty() && stream_->poll(); }
 
  private:
+  bool poll() noexcept override { return !sent_.empty() && stream_->poll(); }
   using clock = std::chrono::steady_clock;
   struct sent_call {
     call_ptr call;

@@ -60,6 +60,7 @@ class session_stream final : public poller, public flushable, public std::enable
   /// The same for ever: the owner is gone.
   void close() noexcept {
     detach();
+    runtime_.remove_poller(*this);
     owner_ = nullptr;
     runtime_.forget(*this);
   }
@@ -86,6 +87,8 @@ class session_stream final : public poller, public flushable, public std::enable
   std::uint64_t progress() const noexcept { return received_ + out_.acknowledged(); }
   std::chrono::steady_clock::time_point last_heard() const noexcept { return last_heard_; }
 
+  /// Ask it while spinning, as long as it is not closed.
+  void spin() { runtime_.add_poller(*this); }
   inline bool poll() noexcept override;
   inline void flush() noexcept override;
 

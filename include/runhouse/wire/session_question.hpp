@@ -23,8 +23,6 @@ enum class session_topic : std::uint32_t {
   forget_name = 3,  ///< texts: name. Whether there was one: bool
   list_names = 4,   ///< The names: std::vector<rh::kept_name>
   queue_place = 5,  ///< numbers: call. How many are before it in its queue: std::uint64_t
-  end_node = 6,     ///< The node ends, and all that it has. Nothing
-  status = 7,       ///< What it has, for people: std::string
 };
 
 /// As messages call it.
@@ -35,8 +33,6 @@ inline const char* name_of(session_topic t) noexcept {
     case session_topic::forget_name: return "forget";
     case session_topic::list_names: return "names";
     case session_topic::queue_place: return "queue_place";
-    case session_topic::end_node: return "restart";
-    case session_topic::status: return "status";
   }
   return "a question";
 }

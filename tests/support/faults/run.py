@@ -357,6 +357,7 @@ def replay(options, number):
 
 def main():
     options = options_of(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a round is ended as it should be
     begin = time.monotonic()
     until = begin + options.seconds if options.seconds is not None else None
     calls, rounds, wrong = 0, 0, 0

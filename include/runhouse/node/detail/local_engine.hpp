@@ -20,8 +20,8 @@ inline local_engine::local_engine(runtime& r, local_resources has, output_sink s
 
 inline local_engine::~local_engine() {
   runtime_.forget(*this);
-  runtime_.set_pollers({});
   pools_.clear();
+  runtime_.set_spinning(true);
 }
 
 // ---- calls
@@ -219,12 +219,9 @@ inline void local_engine::make_room(const worker_pool& wanting, clock::time_poin
 
 /// Spinning pays only where each worker and the spinning thread have a core of their own.
 inline void local_engine::workers_changed() noexcept {
-  std::vector<poller*> pollers;
-  for (const place& p : pools_) {
-    p.pool->for_each_worker([&](const auto& w) { pollers.push_back(w.get()); });
-  }
-  if (pollers.size() >= cpus_) pollers.clear();
-  runtime_.set_pollers(std::move(pollers));
+  std::size_t workers = 0;
+  for (const place& p : pools_) p.pool->for_each_worker([&](const auto&) { ++workers; });
+  runtime_.set_spinning(workers < cpus_);
 }
 
 inline void local_engine::flush_after(clock::duration delay) {

@@ -31,6 +31,7 @@ inline void program_session::watch_process(os::unique_fd pidfd) {
 
 inline bool program_session::attach(open_connection connection) {
   window_.cancel();
+  if (!std::exchange(is_asked_, true)) stream_->spin();
   if (stream_->is_connected()) stream_->detach();
   return stream_->attach(std::move(connection));
 }

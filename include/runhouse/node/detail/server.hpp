@@ -28,9 +28,6 @@ inline server::server(runtime& r, os::unix_listener listener, server_options opt
       accept_again_(r.io()),
       last_used_(options_.now()) {
   if (!options_.logs.empty()) logs_.emplace(options_.logs, std::chrono::system_clock::now());
-  node_->get().end = [this] {
-    if (ended_) ended_();
-  };
 }
 
 inline server::~server() {

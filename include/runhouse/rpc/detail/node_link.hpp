@@ -24,9 +24,11 @@ inline void node_link::start() {
   first_.reset();
   static_cast<void>(stream_->attach(std::move(made)));  // nothing was said yet
   watch_silence();
+  if (contact_->is_same_machine()) runtime_.add_poller(*this);
 }
 
 inline void node_link::close() noexcept {
+  runtime_.remove_poller(*this);
   if (!ended_.exchange(true)) {
     if (stream_->is_connected()) {
       stream_->add(wire::frame_type::close, 0);
