@@ -78,6 +78,9 @@ def main():
         if file.is_relative_to(repository / "include"):
             found += [(m.start(), "thread_local: a coroutine may resume on another thread")
                       for m in re.finditer(r"\bthread_local\b", code)]
+            if not ({"node"} & set(file.relative_to(repository / "include").parts)):
+                found += [(m.start(), "system_clock: it jumps; only logs, which are node's, say what time it is")
+                          for m in re.finditer(r"\bsystem_clock\b", code)]
             found += [(m.start(), "override without a body or inline: g++ takes it for the key function of its class, and "
                        "compiles all that the class calls wherever this header is included")
                       for m in re.finditer(r"^(?!.*\binline\b).*\boverride\s*;", code, re.MULTILINE)]

@@ -59,18 +59,21 @@ class name_table {
       n.type = pretty_type(entry.type.mangled);
       n.is_ready = entry.value->value()->has_ended();
       n.age_seconds = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now - entry.kept).count());
-      if (n.is_ready && entry.value->value()->failure() == nullptr) {
-        std::vector<std::span<const std::byte>> segments;
-        const wire::payload_view value = entry.value->value()->result(0, segments);
-        n.size_bytes = value.stream.size();
-        for (const auto& s : value.segments) n.size_bytes += s.size();
-      }
+      if (n.is_ready && entry.value->value()->failure() == nullptr) n.size_bytes = size_of(*entry.value->value());
       all.push_back(std::move(n));
     }
     return all;
   }
 
  private:
+  static std::uint64_t size_of(pending& value) {
+    if (const auto file = value.in_file()) return file->size_bytes();
+    std::vector<std::span<const std::byte>> segments;
+    const wire::payload_view bytes = value.result(0, segments);
+    std::uint64_t sum = bytes.stream.size();
+    for (const auto& s : bytes.segments) sum += s.size();
+    return sum;
+  }
   struct named_value {
     shared_value value;
     value_type type;

@@ -79,7 +79,9 @@ class node_link final : session_stream::owner, poller, public std::enable_shared
 
   bool outcome_came(std::uint64_t id, wire::incoming_message<wire::session_outcome> message, os::received_fds& files);
   bool may_overtake(const call_state& call) const noexcept;
+  bool is_being_sent(const call_state& call) const noexcept;
   bool append_call(frame_log& to);
+  static void append_wishes(frame_log& to, const call_state& call);
   void append_named(frame_log& to, const call_state& call, wire::session_call& head);
   void append_request(frame_log& to, const call_ptr& call);
   void append_released(frame_log& to);

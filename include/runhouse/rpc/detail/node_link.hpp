@@ -60,7 +60,12 @@ inline void node_link::begin(call_ptr call) {
   stream_->flush_soon();
 }
 
+inline bool node_link::is_being_sent(const call_state& call) const noexcept {
+  return std::ranges::any_of(long_, [&](const long_message& m) { return m.call.get() == &call; });
+}
+
 inline void node_link::cancel(call_state& call) {
+  if (is_being_sent(call)) return;  // the node does not know it yet: when it does
   if (sent_.contains(call.id)) return stream_->add(wire::frame_type::cancel, call.id);
   // It stays in waiting_, and is left out when its turn comes.
   end_call(call, errc::cancelled, "it was cancelled before it was sent", stage::not_started);
@@ -68,11 +73,8 @@ inline void node_link::cancel(call_state& call) {
 
 inline void node_link::detach(call_state& call) {
   if (call.has_ended()) return;
-  if (sent_.contains(call.id)) {
-    stream_->add(wire::frame_type::detach, call.id);
-  } else {
-    call.is_detached = true;
-  }
+  call.is_detached = true;
+  if (sent_.contains(call.id) && !is_being_sent(call)) stream_->add(wire::frame_type::detach, call.id);
 }
 
 inline void node_link::items_taken(const call_state& call, std::uint32_t count) {
@@ -121,12 +123,22 @@ inline bool node_link::append_next(frame_log& to) {
     const bool begins = !m.message.begun();
     m.message.append_next(to.bytes());
     to.added(wire::frame_type::data, begins ? m.files : std::vector<frame_log::shared_file>());
-    if (!m.message.done()) long_.push_back(std::move(m));
+    if (!m.message.done()) {
+      long_.push_back(std::move(m));
+    } else {
+      append_wishes(to, *m.call);
+    }
     return true;
   }
   if (released_.empty() || !waiting_.empty()) return false;
   append_released(to);
   return true;
+}
+
+/// What its caller has wanted while it was being sent, or before.
+inline void node_link::append_wishes(frame_log& to, const call_state& call) {
+  if (call.is_detached) to.add({wire::frame_type::detach, 0, 0, call.id}, {});
+  if (call.cancel_requested()) to.add({wire::frame_type::cancel, 0, 0, call.id}, {});
 }
 
 inline void node_link::append_released(frame_log& to) {
@@ -169,15 +181,15 @@ void node_link::append_message(frame_log& to, const Head& head, const call_ptr& 
     bytes += p.stream.size();
     for (const auto& segment : p.segments) bytes += segment.size();
   }
+  bytes_ahead_ += bytes;
+  sent_.emplace(call->id, sent_call{call, bytes});
   if (wire::append_whole(to.bytes(), head, call->id, payloads_)) {
     to.added(wire::message_traits<Head>::type, files_);
+    append_wishes(to, *call);
   } else {
     wire::outgoing_message message(head, call->id, payloads_);
     long_.push_back({std::move(message), call, call->arguments, files_, is_kept, is_queued});
   }
-  bytes_ahead_ += bytes;
-  sent_.emplace(call->id, sent_call{call, bytes});
-  if (call->is_detached) to.add({wire::frame_type::detach, 0, 0, call->id}, {});
 }
 
 /// Functions and needs are described once, and then named by a number.
