@@ -169,6 +169,10 @@ inline bool node_link::append_call(frame_log& to) {
       append_message(to, head, call, head.keeps_result, head.is_queued);
     }
   } catch (const error& e) {
+    if (const auto sent = sent_.find(call->id); sent != sent_.end()) {
+      bytes_ahead_ -= sent->second.bytes;
+      sent_.erase(sent);
+    }
     end_call(*call, e.kind(), e.what(), stage::not_started);
   }
   return true;
