@@ -67,7 +67,8 @@ inline reached_node shake_hands(os::unique_fd socket, const wire::hello& hello, 
       auto h = wire::decode_hello(next->payload);
       if (!h) {
         fail(h.code() == errc::node_incompatible ? errc::node_incompatible : errc::connection_lost,
-             "the node of " + name + " speaks another version of the protocol than " + std::to_string(wire::protocol_major));
+             "the node of " + name + " speaks another version of the protocol than this program, " + std::to_string(wire::protocol_major) +
+                 "; rh::restart(\"" + name + "\") ends it, and what it has");
       }
       node.hello = std::move(*h);
       greeted = true;
