@@ -25,7 +25,8 @@ std::vector<std::byte> header_of(std::uint8_t type, std::uint8_t flags = 0, std:
 }
 
 bool is_known(unsigned type) {
-  return type == 1 || type == 2 || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26);
+  return type == 1 || type == 2 || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26) ||
+         (type >= 0x30 && type <= 0x3b);
 }
 
 }  // namespace
@@ -66,7 +67,7 @@ TEST_CASE("a type below 0x80 that is not known ends the connection, one from 0x8
 TEST_CASE("a flag is refused where the type does not have it", "[wire][frame]") {
   for (unsigned type = 0; type < 256; ++type) {
     for (unsigned flags = 1; flags < 256; ++flags) {
-      const bool continues = (type >= 0x10 && type <= 0x12) || type == 0x25;
+      const bool continues = (type >= 0x10 && type <= 0x12) || type == 0x25 || type == 0x35;
       const bool accepted = type >= 0x80 || (is_known(type) && continues && flags == flag_more);
       const bool got = static_cast<bool>(
           decode_header(header_of(static_cast<std::uint8_t>(type), static_cast<std::uint8_t>(flags))));
