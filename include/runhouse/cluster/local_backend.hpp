@@ -68,7 +68,9 @@ class local_backend final : public backend {
   void end_node(std::string_view name) override {
     if (name == "local") fail(errc::unknown_cluster, "the workers of 'local' end with this program; there is no node to restart");
     check_name(name);
+    const std::lock_guard lock(here_mutex_);
     here_contact().end_node();
+    here_.reset();  // it has ended, whether or not that has been noticed
   }
   void observe(session& s, std::function<void(const disconnect&)> o) override {
     if (auto* node = dynamic_cast<node_session*>(&s)) node->observe(std::move(o));
