@@ -71,7 +71,7 @@ TEST_CASE("a file in a private folder's place is refused", "[os][private_folder]
 TEST_CASE("a folder in which others may write is refused, with the command that helps", "[os][private_folder]") {
   const rh::test::temporary_place place;
   REQUIRE(::mkdir(place.path().c_str(), 0700) == 0);
-  const mode_t loose = GENERATE(0720, 0702, 0777);
+  const auto loose = static_cast<mode_t>(GENERATE(0720, 0702, 0777));
   REQUIRE(::chmod(place.path().c_str(), loose) == 0);
   const std::string said = refusal(place.path());
   INFO(said);
@@ -83,7 +83,7 @@ TEST_CASE("a folder in which others may write is refused, with the command that 
 TEST_CASE("a folder that others may only read or enter is closed to them", "[os][private_folder]") {
   const rh::test::temporary_place place;
   REQUIRE(::mkdir(place.path().c_str(), 0700) == 0);
-  const mode_t loose = GENERATE(0755, 0750, 0711, 0701);
+  const auto loose = static_cast<mode_t>(GENERATE(0755, 0750, 0711, 0701));
   REQUIRE(::chmod(place.path().c_str(), loose) == 0);
   private_folder::open(place.path());
   CHECK(mode_of(place.path()) == 0700);
@@ -95,7 +95,7 @@ TEST_CASE("another user's folder is refused, whatever its rights", "[os][private
     return;
   }
   const rh::test::temporary_place place;
-  const mode_t mode = GENERATE(0700, 0755);
+  const auto mode = static_cast<mode_t>(GENERATE(0700, 0755));
   REQUIRE(::mkdir(place.path().c_str(), mode) == 0);
   REQUIRE(::chown(place.path().c_str(), 65534, 65534) == 0);
   CHECK(contains(refusal(place.path()), "it belongs to user 65534, not to this one, 0"));
