@@ -122,4 +122,28 @@ bare_end fork_peer(Serve serve) {
   return bare_end(std::move(ours));
 }
 
+/// A peer that answers as many bytes as a call of int -> int has with those of its outcome.
+inline bare_end start_echo() {
+  return fork_peer([](bare_end end) {
+    std::vector<std::byte> in(call_bytes());
+    const std::vector<std::byte> out(outcome_bytes());
+    for (;;) {
+      end.receive(in);
+      end.send(out);
+    }
+  });
+}
+
+/// One round trip to it, of `n` in turn.
+inline double echo_microseconds(bare_end& echo, int n) {
+  const std::vector<std::byte> out(call_bytes());
+  std::vector<std::byte> in(outcome_bytes());
+  const stopwatch watch;
+  for (int i = 0; i < n; ++i) {
+    echo.send(out);
+    echo.receive(in);
+  }
+  return watch.seconds() * 1e6 / n;
+}
+
 }  // namespace bench

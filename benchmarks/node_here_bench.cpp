@@ -22,28 +22,6 @@ int echo(int x) {
   return x;
 }
 
-bench::bare_end start_bare() {
-  return bench::fork_peer([](bench::bare_end end) {
-    std::vector<std::byte> in(bench::call_bytes());
-    const std::vector<std::byte> out(bench::outcome_bytes());
-    for (;;) {
-      end.receive(in);
-      end.send(out);
-    }
-  });
-}
-
-double bare_microseconds(bench::bare_end& bare, int n) {
-  const std::vector<std::byte> out(bench::call_bytes());
-  std::vector<std::byte> in(bench::outcome_bytes());
-  const bench::stopwatch watch;
-  for (int i = 0; i < n; ++i) {
-    bare.send(out);
-    bare.receive(in);
-  }
-  return watch.seconds() * 1e6 / n;
-}
-
 rh::task<double> our_microseconds(rh::send<rh::fn<&echo>> there, int n) {
   const bench::stopwatch watch;
   for (int i = 0; i < n; ++i) {
@@ -100,8 +78,8 @@ rh::task<> measure() {
   std::vector<double> local_rates;
   const auto there = here.send<&echo>();
   for (int round = 0; round < bench::rounds; ++round) {
-    bare_microseconds(*bare, warm_up);
-    bares.push_back(bare_microseconds(*bare, calls));
+    bench::echo_microseconds(*bare, warm_up);
+    bares.push_back(bench::echo_microseconds(*bare, calls));
     {
       const rh::cluster local = rh::local(1);
       const auto local_send = local.send<&echo>();
@@ -139,7 +117,7 @@ int main(int argc, char** argv) {
     ::setenv("RUNHOUSE_WORKERS", "1", 1);
   }
   rh::serve_if_asked(argc, argv);
-  bench::bare_end peer = start_bare();
+  bench::bare_end peer = bench::start_echo();
   bare = &peer;
   const int code = rh::main(argc, argv, measure);
   std::filesystem::remove_all(folder);

@@ -17,28 +17,6 @@ int echo(int x) {
   return x;
 }
 
-bench::bare_end start_bare() {
-  return bench::fork_peer([](bench::bare_end end) {
-    std::vector<std::byte> in(bench::call_bytes());
-    const std::vector<std::byte> out(bench::outcome_bytes());
-    for (;;) {
-      end.receive(in);
-      end.send(out);
-    }
-  });
-}
-
-double bare_microseconds(bench::bare_end& bare, int n) {
-  const std::vector<std::byte> out(bench::call_bytes());
-  std::vector<std::byte> in(bench::outcome_bytes());
-  const bench::stopwatch watch;
-  for (int i = 0; i < n; ++i) {
-    bare.send(out);
-    bare.receive(in);
-  }
-  return watch.seconds() * 1e6 / n;
-}
-
 /// By value: a coroutine's reference must outlive it.
 rh::task<double> our_microseconds(rh::send<rh::fn<&echo>> there, int n) {
   const bench::stopwatch watch;
@@ -85,8 +63,8 @@ rh::task<> measure() {
 #endif
   for (int round = 0; round < bench::rounds; ++round) {
     // Each begins warm: the policy of whoever waits is by then what the system itself makes of it.
-    bare_microseconds(*bare, warm_up);
-    bares.push_back(bare_microseconds(*bare, calls));
+    bench::echo_microseconds(*bare, warm_up);
+    bares.push_back(bench::echo_microseconds(*bare, calls));
     co_await our_microseconds(there, warm_up);
     const double one = co_await our_microseconds(there, calls);
     ours.push_back(one);
@@ -106,7 +84,7 @@ rh::task<> measure() {
 
 int main(int argc, char** argv) {
   rh::serve_if_asked(argc, argv);
-  bench::bare_end peer = start_bare();
+  bench::bare_end peer = bench::start_echo();
   bare = &peer;
   return rh::main(argc, argv, measure);
 }
