@@ -268,7 +268,13 @@ class Round:
         code = program.wait()
         self.was_killed = code < 0
         for starter in self._starters:
-            starter.wait(60)
+            try:
+                starter.wait(60)
+            except subprocess.TimeoutExpired:
+                self.wrong.append(f"the program that started a node hangs:\n{stacks(starter.pid)[:20_000]}")
+                self.wrong.append(f"and the node is at:\n{stacks(self.node())[:20_000]}")
+                self.wrong.append("processes:\n  " + "\n  ".join(map(describe, marked_processes(self.mark))))
+                self.signal(starter.pid, signal.SIGKILL)
         expected = {0, 1, -signal.SIGKILL, -signal.SIGINT} if self.is_ended else {0}
         if code not in expected:
             self.wrong.append(f"the program ended with {code}")
