@@ -267,6 +267,8 @@ class Round:
             self.signal(program.pid, signal.SIGKILL)
         code = program.wait()
         self.was_killed = code < 0
+        for pid in self._stopped:
+            self.signal(pid, signal.SIGCONT)
         for starter in self._starters:
             try:
                 starter.wait(60)
@@ -282,8 +284,6 @@ class Round:
             self.wrong.append("the program ended in its middle, with 0")
         if self.options.cluster == plan.HERE:
             self._end_node()
-        for pid in self._stopped:
-            self.signal(pid, signal.SIGCONT)
         deadline = time.monotonic() + GONE_SECONDS
         left = marked_processes(self.mark)
         while left and time.monotonic() < deadline:
