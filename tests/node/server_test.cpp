@@ -89,6 +89,17 @@ class fake_program {
     reached_ = d::shake_hands(node.connect(), hello, session_, passed, "test");
     socket_ = std::move(reached_.connection.socket);
   }
+  /// Goes on over a new connection, as if so many of the node's frames had come. Gives how many of its own have.
+  std::uint64_t resume(node_here& node, std::uint64_t received) {
+    socket_.reset();
+    session_.resumes = true;
+    session_.received = received;
+    wire::hello hello;
+    hello.pid = static_cast<std::uint32_t>(::getpid());
+    reached_ = d::shake_hands(node.connect(), hello, session_, {}, "test");
+    socket_ = std::move(reached_.connection.socket);
+    return reached_.connection.peer_received;
+  }
   void say(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload = {}, std::uint8_t flags = 0) {
     std::vector<std::byte> out;
     wire::append_frame(out, {type, flags, 0, stream}, payload);
@@ -114,11 +125,17 @@ class fake_program {
       pollfd p{socket_.get(), POLLIN, 0};
       if (::poll(&p, 1, 5000) != 1) return std::nullopt;
       const auto got = rh::os::receive(socket_.get(), in.room(), rh::os::blocking::no);
+      is_closed_ = got.how == rh::os::transfer::closed;
       if (got.how != rh::os::transfer::some) return std::nullopt;
       in.received(got.bytes);
     }
   }
-  bool is_refused() { return !next(); }
+  /// Whether the node closes the connection, whatever it says before.
+  bool is_refused() {
+    while (next()) {
+    }
+    return is_closed_;
+  }
   /// Describes seven() as function 1.
   void describe() {
     const d::function_entry* entry = d::find_function([](const auto& e) { return std::string_view(e.name) == typeid(rh::fn<&seven>).name(); });
@@ -139,6 +156,7 @@ class fake_program {
   wire::open_session session_;
   d::reached_node reached_;
   rh::os::unique_fd socket_;
+  bool is_closed_ = false;
 };
 
 /// Never called: with a send of it, seven() is known to the workers.
@@ -213,9 +231,7 @@ TEST_CASE("what the protocol does not allow ends the connection, and no other", 
     program.describe();
     program.call(1, true);
     program.call(1, true);
-    while (program.next()) {
-    }
-    CHECK(true);
+    CHECK(program.is_refused());
   }
   SECTION("a function that is described as the second") {
     fake_program program(node);
@@ -252,7 +268,7 @@ TEST_CASE("what the protocol does not allow ends the connection, and no other", 
   CHECK(answer->header.type == wire::frame_type::outcome);
 }
 
-TEST_CASE("a program that never reads holds a bounded part of the node", "[node][server]") {
+TEST_CASE("a program that never reads holds up no other", "[node][server]") {
   node_here node;
   fake_program silent(node);
   silent.describe();
@@ -266,11 +282,18 @@ TEST_CASE("a program that never reads holds a bounded part of the node", "[node]
 
 TEST_CASE("a session whose connection breaks is resumed where it was", "[node][server]") {
   node_here node;
-  {
-    fake_program program(node);
-    program.describe();
-    program.call(1);
-    CHECK(program.next().has_value());
-  }
-  CHECK(node.sessions() == 1);  // this process lives
+  fake_program program(node);
+  program.describe();
+  program.call(1);
+  REQUIRE(program.next().has_value());
+  CHECK(program.resume(node, 0) == 2);  // the function and the call have come
+  const auto again = program.next();
+  REQUIRE(again);  // and the outcome, which has not, comes again
+  CHECK(again->header.stream == 1);
+  CHECK(program.resume(node, 1) == 2);
+  program.call(2);
+  const auto next = program.next();
+  REQUIRE(next);
+  CHECK(next->header.stream == 2);
+  CHECK(node.sessions() == 1);
 }

@@ -197,7 +197,7 @@ inline void server::open(const shared_greeting& g, wire::open_session open) {
     session = std::make_shared<program_session>(runtime_, static_cast<program_session::owner&>(*this), open.id, ++session_numbers_, std::move(program), std::move(shared));
     if (open.is_same_machine) {
       session->pass_files();
-      // A pid that has come to mean another process means one of another user's, or of this program's user.
+      // It is what the program says: by a false one it ends its own session, early or late, and no other's.
       os::unique_fd pidfd = os::open_pidfd(static_cast<pid_t>(g->hello->pid));
       if (!pidfd) return refuse(*g, errc::protocol_error, "the program's process is not to be seen from here");
       session->watch_process(std::move(pidfd));
