@@ -211,9 +211,10 @@ void let_leave() {
 bool has_begun(const temporary_file& file) {
   return in_time([&] { return content(file.path()).find("begun\n") != std::string::npos; });
 }
-/// After what was given up so far, which leaves no later than all else does.
-void let_go(const temporary_file& file) {
+/// After what was given up so far: that leaves no later than all else does, and a node that answers has read it.
+void let_go(const rh::cluster& c, const temporary_file& file) {
   let_leave();
+  if (test_cluster_is_node()) c.names().get();
   append(file.path() + ".go", "go");
 }
 
@@ -230,7 +231,7 @@ TEST_CASE("a call that is given up before it left never starts", "[send][cancel]
       const nothing_leaves until_given_up;
       CHECK(give_up(by, own->send<&mark>()(file.path(), 1)) == expected(by));
     }
-    let_go(file);
+    let_go(*own, file);
     CHECK(busy.get() == 1);
     own.check();
     CHECK(content(file.path()) == "begun\nlet go\n");
@@ -253,7 +254,7 @@ TEST_CASE("a call that is given up while it is queued never starts, and those ar
     calls.push_back(there(file.path() + "2", others));
     let_leave();
     CHECK(give_up(by, std::move(given_up)) == expected(by));
-    let_go(file);
+    let_go(*own, file);
     std::string all;
     for (int i = 0; i <= others; ++i) {
       CHECK(calls[static_cast<std::size_t>(i)].get() == i + 1);
@@ -281,7 +282,7 @@ TEST_CASE("a call that is given up when it was sent ahead never starts, and thos
     together.reset();
     REQUIRE(has_begun(file));
     CHECK(give_up(by, std::move(given_up)) == expected(by));
-    let_go(file);
+    let_go(*own, file);
     CHECK(busy.get() == 1);
     CHECK(before.get() == 2);
     CHECK(after.get() == 3);
@@ -302,7 +303,7 @@ TEST_CASE("a call that is given up while it waits in its queue never starts, and
     auto after = there.enqueue(file.path(), 2);
     REQUIRE(has_begun(file));
     CHECK(give_up(by, std::move(given_up)) == expected(by));
-    let_go(file);
+    let_go(*own, file);
     CHECK(after.get() == 3);
     CHECK(busy.get() == 1);
     own.check();

@@ -49,6 +49,13 @@ enum class errc {
   name_taken,           ///< the node has another value of that name
   unknown_name,         ///< it has none
   type_changed,         ///< it has one, of another type
+  // other machines
+  host_unreachable,     ///< there is no way to the machine: its name, address or port, or it closes the connection
+  host_key_refused,     ///< the machine's key is not known, or is not the one that is
+  authentication_failed,  ///< the machine does not let this user in
+  incompatible_host,    ///< this program cannot run there: another architecture, libraries that are missing or old
+  shipping_failed,      ///< this program cannot be put there: no room, or a folder that cannot be used
+  node_elsewhere,       ///< the name leads to another machine than before
 };
 
 /// What the caller can do about an error; compare a std::error_code with these.
@@ -116,6 +123,12 @@ inline const char* name_of(errc e) noexcept {
     case errc::pin_type: return "pin_type";
     case errc::impossible_needs: return "impossible_needs";
     case errc::run_folder: return "run_folder";
+    case errc::host_unreachable: return "host_unreachable";
+    case errc::host_key_refused: return "host_key_refused";
+    case errc::authentication_failed: return "authentication_failed";
+    case errc::incompatible_host: return "incompatible_host";
+    case errc::shipping_failed: return "shipping_failed";
+    case errc::node_elsewhere: return "node_elsewhere";
   }
   return "unknown";
 }
@@ -128,13 +141,16 @@ inline remedy remedy_of(errc e) noexcept {
     case errc::worker_died:
     case errc::worker_not_started:
     case errc::node_not_started:
+    case errc::host_unreachable:
     case errc::store_full: return remedy::retry_later;
+    case errc::node_elsewhere:
     case errc::connection_lost:
     case errc::node_lost: return remedy::reconnect;
     case errc::unknown_function:
     case errc::signature_mismatch:
     case errc::program_changed:
     case errc::type_changed:
+    case errc::incompatible_host:
     case errc::node_incompatible: return remedy::unsupported;
     default: return remedy::fix_the_call;
   }
