@@ -134,6 +134,22 @@ inline bare_end start_echo() {
   });
 }
 
+/// A peer that has another one answer, and passes on what that says: three processes wait for each other, as a program,
+/// a node and a worker do.
+inline bare_end start_relay() {
+  return fork_peer([](bare_end end) {
+    bare_end beyond = start_echo();
+    std::vector<std::byte> in(call_bytes());
+    std::vector<std::byte> out(outcome_bytes());
+    for (;;) {
+      end.receive(in);
+      beyond.send(in);
+      beyond.receive(out);
+      end.send(out);
+    }
+  });
+}
+
 /// One round trip to it, of `n` in turn.
 inline double echo_microseconds(bare_end& echo, int n) {
   const std::vector<std::byte> out(call_bytes());

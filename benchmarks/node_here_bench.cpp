@@ -2,7 +2,8 @@
 
 // What a node in a process of its own costs: the round trip of a call int -> int on `here`, beside the same call on
 // workers of this process and one hop more, a socketpair ping-pong of as many bytes between two processes. Bar: at most
-// 1.3 times the two together. And how long it takes to connect to a node that runs (bar: 10 ms), and to start one (bar:
+// 1.3 times the two together. Beside it a bare relay: the same bytes through a process in between, which does nothing
+// else. Where there are fewer cores than processes, three that wait for each other cost more than two twice. And how long it takes to connect to a node that runs (bar: 10 ms), and to start one (bar:
 // 100 ms and the program's own load time). Uses a node of its own, in a folder that it removes.
 
 #include "bench.hpp"
@@ -42,6 +43,7 @@ rh::task<double> calls_a_second(rh::send<rh::fn<&echo>> there, int n) {
 }
 
 bench::bare_end* bare = nullptr;
+bench::bare_end* relay = nullptr;
 
 rh::task<> measure() {
   std::vector<double> starts;
@@ -74,12 +76,15 @@ rh::task<> measure() {
   std::vector<double> heres;
   std::vector<double> locals;
   std::vector<double> bares;
+  std::vector<double> relays;
   std::vector<double> here_rates;
   std::vector<double> local_rates;
   const auto there = here.send<&echo>();
   for (int round = 0; round < bench::rounds; ++round) {
     bench::echo_microseconds(*bare, warm_up);
     bares.push_back(bench::echo_microseconds(*bare, calls));
+    bench::echo_microseconds(*relay, warm_up);
+    relays.push_back(bench::echo_microseconds(*relay, calls));
     {
       const rh::cluster local = rh::local(1);
       const auto local_send = local.send<&echo>();
@@ -99,6 +104,8 @@ rh::task<> measure() {
   bench::print("here_round_trip", bench::median(heres), "us");
   bench::print("local_round_trip", bench::median(locals), "us");
   bench::print("socketpair_round_trip", bench::median(bares), "us");
+  bench::print("relay_round_trip", bench::median(relays), "us");
+  bench::print("here_to_local_and_relay_without_its_last_hop", bench::median(heres) / (bench::median(locals) + bench::median(relays) - bench::median(bares)), "ratio");
   bench::print("here_to_local_and_hop", bench::median(heres) / parts, "ratio");
   bench::print("here_pipelined", bench::median(here_rates), "calls/s");
   bench::print("here_to_local_pipelined", bench::median(here_rates) / bench::median(local_rates), "ratio");
@@ -119,6 +126,8 @@ int main(int argc, char** argv) {
   rh::serve_if_asked(argc, argv);
   bench::bare_end peer = bench::start_echo();
   bare = &peer;
+  bench::bare_end between = bench::start_relay();
+  relay = &between;
   const int code = rh::main(argc, argv, measure);
   std::filesystem::remove_all(folder);
   return code;

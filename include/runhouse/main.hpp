@@ -10,6 +10,7 @@
 #include <runhouse/cluster/program_options.hpp>
 #include <runhouse/cluster/interrupt.hpp>
 #include <runhouse/core/error.hpp>
+#include <runhouse/host/bridge.hpp>
 #include <runhouse/node/daemon.hpp>
 #include <runhouse/send/async_get.hpp>
 #include <runhouse/worker/serve.hpp>
@@ -59,11 +60,12 @@ class nested_backend final : public backend {
   }
 };
 
-/// A process that was started as a node becomes one here, before the program's own static objects are made: what they
+/// A process that was started as a node, or as the bridge to one, becomes it here, before the program's own static objects are made: what they
 /// print, allocate or start does not happen there. Those of shared libraries are made before.
 struct early_role {
   early_role() noexcept {
     if (daemon::is_asked_for()) daemon::run();
+    if (bridge::is_asked_for()) bridge::run();
   }
   int is_none = 1;
 };

@@ -66,7 +66,11 @@ class node_here {
     on_strand([&] { count = node_->sessions(); });
     return count;
   }
-  rh::os::unique_fd connect() { return std::move(rh::os::connect_unix(folder_ + "/s").fd); }
+  d::open_connection connect() {
+    d::open_connection fresh;
+    fresh.stream = rh::os::duplex(std::move(rh::os::connect_unix(folder_ + "/s").fd));
+    return fresh;
+  }
 
   std::chrono::steady_clock::time_point now{};
   int ends = 0;
@@ -87,17 +91,17 @@ class fake_program {
     const rh::os::unique_fd executable(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     const int passed[] = {executable.get()};
     reached_ = d::shake_hands(node.connect(), hello, session_, passed, "test");
-    socket_ = std::move(reached_.connection.socket);
+    connection_ = std::move(reached_.connection.stream);
   }
   /// Goes on over a new connection, as if so many of the node's frames had come. Gives how many of its own have.
   std::uint64_t resume(node_here& node, std::uint64_t received) {
-    socket_.reset();
+    connection_ = rh::os::duplex();
     session_.resumes = true;
     session_.received = received;
     wire::hello hello;
     hello.pid = static_cast<std::uint32_t>(::getpid());
     reached_ = d::shake_hands(node.connect(), hello, session_, {}, "test");
-    socket_ = std::move(reached_.connection.socket);
+    connection_ = std::move(reached_.connection.stream);
     return reached_.connection.peer_received;
   }
   void say(wire::frame_type type, std::uint64_t stream, std::span<const std::byte> payload = {}, std::uint8_t flags = 0) {
@@ -107,10 +111,10 @@ class fake_program {
   }
   void send(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const auto done = rh::os::send(socket_.get(), bytes, rh::os::blocking::no);
+      const auto done = connection_.send(bytes);
       if (done.how == rh::os::transfer::closed) return;
       if (done.how == rh::os::transfer::would_block) {
-        pollfd p{socket_.get(), POLLOUT, 0};
+        pollfd p{connection_.in(), POLLOUT, 0};
         ::poll(&p, 1, 5000);
         continue;
       }
@@ -122,9 +126,9 @@ class fake_program {
     auto& in = reached_.connection.in;
     for (;;) {
       if (const auto frame = in.next()) return *frame;
-      pollfd p{socket_.get(), POLLIN, 0};
+      pollfd p{connection_.in(), POLLIN, 0};
       if (::poll(&p, 1, 5000) != 1) return std::nullopt;
-      const auto got = rh::os::receive(socket_.get(), in.room(), rh::os::blocking::no);
+      const auto got = connection_.receive(in.room(), files_);
       is_closed_ = got.how == rh::os::transfer::closed;
       if (got.how != rh::os::transfer::some) return std::nullopt;
       in.received(got.bytes);
@@ -155,7 +159,8 @@ class fake_program {
  private:
   wire::open_session session_;
   d::reached_node reached_;
-  rh::os::unique_fd socket_;
+  rh::os::duplex connection_;
+  rh::os::received_fds files_;
   bool is_closed_ = false;
 };
 

@@ -33,17 +33,17 @@ struct reader {
   rh::wire::frame_buffer in;
 };
 
-std::pair<rh::os::unique_fd, reader> connection() {
+std::pair<rh::os::duplex, reader> connection() {
   auto [ours, theirs] = rh::os::socket_pair();
-  return {std::move(ours), reader{std::move(theirs), rh::wire::frame_buffer()}};
+  return {rh::os::duplex(std::move(ours)), reader{std::move(theirs), rh::wire::frame_buffer()}};
 }
 
 void add(frame_log& log, std::uint64_t stream, frame_type type = frame_type::cancel, std::size_t bytes = 8) {
   log.add({type, 0, 0, stream}, std::vector<std::byte>(bytes));
 }
 
-void send_all(frame_log& log, const rh::os::unique_fd& socket) {
-  while (log.unsent_bytes() > 0) REQUIRE(log.send(socket.get()).how == rh::os::transfer::some);
+void send_all(frame_log& log, const rh::os::duplex& to) {
+  while (log.unsent_bytes() > 0) REQUIRE(log.send(to).how == rh::os::transfer::some);
 }
 
 using streams = std::vector<std::uint64_t>;
@@ -117,12 +117,13 @@ TEST_CASE("files go with their frame, again too", "[rpc][frame_log]") {
   log.added(frame_type::call, std::vector<frame_log::shared_file>(300, shared));  // more than one system call passes
   add(log, 3);
   for (int connections = 0; connections < 2; ++connections) {
-    auto [ours, theirs] = rh::os::socket_pair();
+    auto [our_socket, theirs] = rh::os::socket_pair();
+    const rh::os::duplex ours(std::move(our_socket));
     rh::os::received_fds files;
     std::vector<std::byte> block(4096);
     std::size_t bytes = 0;
     while (log.unsent_bytes() > 0) {
-      REQUIRE(log.send(ours.get()).how == rh::os::transfer::some);
+      REQUIRE(log.send(ours).how == rh::os::transfer::some);
       for (;;) {
         const auto got = rh::os::receive(theirs.get(), block, files);
         if (got.how != rh::os::transfer::some) break;
@@ -146,7 +147,7 @@ TEST_CASE("over any connections that break anywhere each frame comes once and in
       REQUIRE(log.resume(got.size()));
       for (int steps = static_cast<int>(random() % 30); steps >= 0; --steps) {
         if (made < 60 && random() % 2 == 0) add(log, ++made, frame_type::cancel, random() % 5000);
-        if (log.unsent_bytes() > 0) log.send(socket.get());
+        if (log.unsent_bytes() > 0) log.send(socket);
         if (random() % 4 == 0) {
           const auto came = far.streams();
           got.insert(got.end(), came.begin(), came.end());
@@ -158,7 +159,7 @@ TEST_CASE("over any connections that break anywhere each frame comes once and in
     auto [socket, far] = connection();
     REQUIRE(log.resume(got.size()));
     while (log.unsent_bytes() > 0) {
-      log.send(socket.get());
+      log.send(socket);
       const auto came = far.streams();
       got.insert(got.end(), came.begin(), came.end());
     }

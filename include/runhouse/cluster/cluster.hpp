@@ -59,6 +59,9 @@ class cluster {
   /// All names that there are.
   call<std::vector<kept_name>> names() const;
 
+  /// What to call from now on when the connection breaks, comes back, or is given up; see rh::on_disconnect.
+  void on_disconnect(std::function<void(const disconnect&)> f) const { detail::backend::get().observe(*session_, std::move(f)); }
+
   /// What this program has there now: for tests, and for who looks for a leak.
   rh::usage usage() const noexcept { return session_->usage_now(); }
 
@@ -81,7 +84,9 @@ inline cluster local(unsigned workers) {
 }
 
 /// A connection being made: co_await it, or get().
-/// Errors, at the await: errc::node_not_started, errc::node_incompatible, errc::run_folder.
+/// Errors, at the await: errc::node_not_started, errc::node_incompatible, errc::run_folder; of another machine also
+/// errc::host_unreachable, errc::host_key_refused, errc::authentication_failed, errc::incompatible_host and
+/// errc::shipping_failed.
 class [[nodiscard]] connecting {
  public:
   using queue_aware = void;
@@ -105,7 +110,9 @@ class [[nodiscard]] connecting {
 };
 
 /// Reaches a cluster by name: "local", the workers of this process; "here", this machine's node, which goes on when
-/// this program ends, and is started where none runs.
+/// this program ends, and is started where none runs; any other name is a machine as `ssh` takes it ("gpu-1",
+/// "me@gpu-1", "ssh://me@gpu-1:2222", or a Host of ~/.ssh/config), whose node is reached by the user's ssh program. This
+/// program is copied there, into ~/.runhouse, the first time; nothing needs to be installed.
 /// Errors: errc::unknown_cluster, errc::not_served.
 inline connecting connect(std::string_view name) { return connecting(detail::backend::get().reach(name)); }
 

@@ -4,6 +4,7 @@
 #include <runhouse/cluster/backend.hpp>
 #include <runhouse/function/pretty_name.hpp>
 #include <runhouse/host/here.hpp>
+#include <runhouse/host/ssh_contact.hpp>
 #include <runhouse/node/local_session.hpp>
 #include <runhouse/node/node_settings.hpp>
 #include <runhouse/os/thread.hpp>
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -54,11 +56,11 @@ class local_backend final : public backend {
       reached->set(local(0));
       return reached;
     }
-    check_name(name);
+    auto known = cluster_of(name);
     // To connect, and to start a node, blocks.
-    os::start_thread([this, reached] {
+    os::start_thread([known = std::move(known), reached] {
       try {
-        reached->set(here());
+        reached->set(known->reach());
       } catch (...) {
         reached->set(std::current_exception());
       }
@@ -67,33 +69,51 @@ class local_backend final : public backend {
   }
   void end_node(std::string_view name) override {
     if (name == "local") fail(errc::unknown_cluster, "the workers of 'local' end with this program; there is no node to restart");
-    check_name(name);
-    const std::lock_guard lock(here_mutex_);
-    here_contact().end_node();
-    here_.reset();  // it has ended, whether or not that has been noticed
+    cluster_of(name)->end_node();
   }
   void observe(session& s, std::function<void(const disconnect&)> o) override {
     if (auto* node = dynamic_cast<node_session*>(&s)) node->observe(std::move(o));
   }
 
  private:
-  static void check_name(std::string_view name) {
-    if (name == "here") return;
-    fail(errc::unknown_cluster,
-         "there is no cluster named '" + std::string(name) + "'; this version of runhouse knows 'local' and 'here'");
-  }
-  /// One session for the whole program.
-  std::shared_ptr<session> here() {
-    const std::lock_guard lock(here_mutex_);
-    auto shared = here_.lock();
-    if (shared && !shared->has_ended()) return shared;
-    auto contact = std::make_shared<here_contact>();
-    wire::open_session opened = new_session(contact->is_same_machine());
-    reached_node node = contact->reach(opened);
-    if (!node.opened.notice.empty()) std::fprintf(stderr, "[here] %s\n", node.opened.notice.c_str());
-    shared = std::make_shared<node_session>(std::move(contact), std::move(opened), std::move(node), &print_output);
-    here_ = shared;
-    return shared;
+  /// A node by its name, and this program's one session with it.
+  class known_cluster {
+   public:
+    explicit known_cluster(std::string name) : name_(std::move(name)) {
+      if (name_ != "here") check_host(name_);
+    }
+    std::shared_ptr<session> reach() {
+      const std::lock_guard lock(mutex_);
+      auto shared = session_.lock();
+      if (shared && !shared->has_ended()) return shared;
+      auto contact = make_contact();
+      wire::open_session opened = new_session(contact->is_same_machine());
+      reached_node node = contact->reach(opened);
+      if (!node.opened.notice.empty()) std::fprintf(stderr, "[%s] %s\n", name_.c_str(), node.opened.notice.c_str());
+      shared = std::make_shared<node_session>(std::move(contact), std::move(opened), std::move(node), &print_output);
+      session_ = shared;
+      return shared;
+    }
+    void end_node() {
+      const std::lock_guard lock(mutex_);
+      make_contact()->end_node();
+      session_.reset();  // it has ended, whether or not that has been noticed
+    }
+
+   private:
+    std::shared_ptr<node_contact> make_contact() const {
+      if (name_ == "here") return std::make_shared<here_contact>();
+      return std::make_shared<ssh_contact>(name_);
+    }
+    const std::string name_;
+    std::mutex mutex_;
+    std::weak_ptr<node_session> session_;
+  };
+  std::shared_ptr<known_cluster> cluster_of(std::string_view name) {
+    const std::lock_guard lock(mutex_);
+    auto& known = clusters_[std::string(name)];
+    if (!known) known = std::make_shared<known_cluster>(std::string(name));
+    return known;
   }
   static std::shared_ptr<local_session> make(unsigned workers) {
     return std::make_shared<local_session>(local_resources{workers, resource_counts()}, &print_output,
@@ -101,8 +121,7 @@ class local_backend final : public backend {
   }
   std::mutex mutex_;
   std::weak_ptr<local_session> shared_;
-  std::mutex here_mutex_;
-  std::weak_ptr<node_session> here_;
+  std::map<std::string, std::shared_ptr<known_cluster>> clusters_;
 };
 
 }  // namespace rh::detail

@@ -63,6 +63,10 @@ inline constexpr std::chrono::seconds silence{15};
 inline constexpr unsigned silences = 3;
 /// For a connection to be made, and for a node to answer to what begins a session.
 inline constexpr std::chrono::seconds connect{10};
+/// To a host that closes the connection at once, as one to which many connect does: the first pause, which doubles, and
+/// so many tries.
+inline constexpr std::chrono::milliseconds login_again{250};
+inline constexpr unsigned logins = 6;
 /// From starting a node to its being there: it waits for nothing but the loader.
 inline constexpr std::chrono::seconds node_start{30};
 /// How long a node has to end when it is told to, before it is killed.

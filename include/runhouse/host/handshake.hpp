@@ -3,7 +3,7 @@
 
 #include <runhouse/core/error.hpp>
 #include <runhouse/core/limits.hpp>
-#include <runhouse/os/socket.hpp>
+#include <runhouse/os/duplex.hpp>
 #include <runhouse/rpc/node_contact.hpp>
 #include <runhouse/wire/message.hpp>
 #include <runhouse/wire/session_message.hpp>
@@ -19,21 +19,22 @@
 namespace rh::detail {
 
 /// Opens, or resumes, a session over a fresh connection. Blocks, for limits::connect at most. `passed` goes with the
-/// first byte: this program's executable, for a session that is opened. `name` is what messages call the node.
+/// first byte: this program's executable, for a session that is opened on this machine. `name` is what messages call
+/// the node.
 /// Errors: errc::connection_lost where another try may succeed; errc::node_incompatible; errc::node_lost where the node
 /// does not know the session; errc::node_not_started where what it is told is refused.
-inline reached_node shake_hands(os::unique_fd socket, const wire::hello& hello, const wire::open_session& session, std::span<const int> passed,
+inline reached_node shake_hands(open_connection fresh, const wire::hello& hello, const wire::open_session& session, std::span<const int> passed,
                                 const std::string& name) {
   using clock = std::chrono::steady_clock;
   const auto deadline = clock::now() + limits::connect;
+  const os::duplex& stream = fresh.stream;
   const auto wait_until = [&](short events) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now()).count();
-    pollfd p{socket.get(), events, 0};
+    pollfd p{events == POLLIN ? stream.in() : stream.out(), events, 0};
     if (left <= 0 || ::poll(&p, 1, static_cast<int>(left)) == 0) {
       fail(errc::connection_lost, "the node of " + name + " did not answer within " + std::to_string(limits::connect.count()) + " s");
     }
   };
-  os::set_nonblocking(socket.get());
 
   std::vector<std::byte> out;
   wire::append_frame(out, {wire::frame_type::hello, 0, 0, 0}, encode(hello));
@@ -45,17 +46,16 @@ inline reached_node shake_hands(os::unique_fd socket, const wire::hello& hello, 
   wire::append_frame(out, {wire::frame_type::open, 0, 0, 0}, open);
   for (std::size_t sent = 0; sent < out.size();) {
     const auto rest = std::span<const std::byte>(out).subspan(sent);
-    const auto done = sent == 0 && !passed.empty() ? os::send(socket.get(), rest, passed) : os::send(socket.get(), rest, os::blocking::no);
+    const auto done = sent == 0 && !passed.empty() ? stream.send(rest, passed) : stream.send(rest);
     if (done.how == os::transfer::some) sent += done.bytes;
     if (done.how == os::transfer::would_block) wait_until(POLLOUT);
     if (done.how == os::transfer::closed) break;  // it may have said why
   }
 
   reached_node node;
-  open_connection& made = node.connection;
   bool greeted = false;
   for (;;) {
-    const auto next = made.in.next();
+    const auto next = fresh.in.next();
     if (next && next->header.type == wire::frame_type::bye) {
       const auto said = wire::decode_bye(next->payload);
       const auto code = said ? static_cast<errc>(said->code) : errc::protocol_error;
@@ -77,14 +77,14 @@ inline reached_node shake_hands(os::unique_fd socket, const wire::hello& hello, 
     if (next && greeted && next->header.type == wire::frame_type::opened) {
       auto opened = wire::decode_opened(next->payload);
       if (!opened) fail(errc::connection_lost, "the node of " + name + " answered with something that is not allowed");
-      made.peer_received = opened->received;
+      fresh.peer_received = opened->received;
       node.opened = std::move(*opened);
-      made.socket = std::move(socket);
+      node.connection = std::move(fresh);
       return node;
     }
     if (next || next.code() != errc::truncated) fail(errc::connection_lost, "what answers for the node of " + name + " is none");
-    const auto got = os::receive(socket.get(), made.in.room(), made.files);
-    if (got.how == os::transfer::some) made.in.received(got.bytes);
+    const auto got = stream.receive(fresh.in.room(), fresh.files);
+    if (got.how == os::transfer::some) fresh.in.received(got.bytes);
     if (got.how == os::transfer::would_block) wait_until(POLLIN);
     if (got.how == os::transfer::closed || got.how == os::transfer::no_fds) {
       fail(errc::connection_lost, "the node of " + name + " closed the connection before it had answered");

@@ -25,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 namespace rh::detail {
 
@@ -42,6 +43,7 @@ class daemon {
   static void serve(const std::string& run_folder);
   static void say(std::string_view text) noexcept;
   static std::string take_state(const os::private_folder& folder);
+  static std::vector<std::string> environment_of_others();
   static void start_on_strand(server& node);
   static task<> run_until_end(server& node, channel<int>& ended);
 };
@@ -101,6 +103,19 @@ inline std::string daemon::take_state(const os::private_folder& folder) {
   return before;
 }
 
+/// For workers of programs on other machines: this process's, but for where its own libraries are.
+inline std::vector<std::string> daemon::environment_of_others() {
+  std::vector<std::string> all = os::environment_without("RUNHOUSE_");
+  const char* libraries = std::getenv(node_role::libraries);
+  if (libraries == nullptr || *libraries == '\0') return all;
+  const std::string own = "LD_LIBRARY_PATH=" + std::string(libraries);
+  std::erase(all, own);
+  for (std::string& variable : all) {
+    if (variable.starts_with(own + ":")) variable.replace(0, own.size() + 1, "LD_LIBRARY_PATH=");
+  }
+  return all;
+}
+
 inline void daemon::start_on_strand(server& node) {
   struct start_work final : strand_work {
     explicit start_work(server& s) noexcept : node(s) {}
@@ -127,6 +142,8 @@ inline void daemon::serve(const std::string& run_folder) {
   server_options options(local_resources{worker_count(), resource_counts()});
   options.store_bytes = store_bytes();
   options.notice = take_state(folder);
+  options.environment = environment_of_others();
+  if (const char* home = std::getenv("HOME"); home != nullptr && ::access(home, X_OK) == 0) options.folder = home;
   try {
     options.logs = os::home_folder_path() + "/logs";
   } catch (const error&) {  // a user without a home has no logs

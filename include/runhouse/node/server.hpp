@@ -5,6 +5,7 @@
 #include <runhouse/node/local_session.hpp>
 #include <runhouse/node/log_folder.hpp>
 #include <runhouse/node/program_session.hpp>
+#include <runhouse/os/duplex.hpp>
 #include <runhouse/os/unix_listener.hpp>
 #include <runhouse/wire/frame_buffer.hpp>
 
@@ -29,6 +30,9 @@ struct server_options {
   std::chrono::steady_clock::duration worker_idle = limits::worker_idle;
   std::string logs;    ///< the folder of logs; empty: there are none
   std::string notice;  ///< told to the first program that connects, for people
+  // Of the workers of programs on other machines.
+  std::string folder;
+  std::vector<std::string> environment;  ///< NAME=value
   /// What the time is, for what ends when it was not used for long.
   std::function<std::chrono::steady_clock::time_point()> now = [] { return std::chrono::steady_clock::now(); };
 };
@@ -51,21 +55,28 @@ class server final : program_session::owner {
 
  private:
   using clock = std::chrono::steady_clock;
+  /// What came with a connection from another machine, through a bridge: a process here, which goes when its socket is
+  /// closed.
+  struct bridged {
+    os::unique_fd socket;
+    os::unique_fd executable;
+    wire::bridged_program program;
+  };
   /// A connection that has not said yet what it is for.
   struct greeting {
-    greeting(runtime& r, os::unix_listener::accepted a)
-        : socket(std::move(a.fd)), events(r.io(), socket.get()), deadline(r.io()) {}
+    greeting(runtime& r, os::duplex s) : stream(std::move(s)), events(r.io(), stream.in()), deadline(r.io()) {}
     ~greeting() { close_events(); }
     void close_events() noexcept {
       if (events.is_open()) events.release();
       deadline.cancel();
     }
-    os::unique_fd socket;
+    os::duplex stream;
     asio::posix::stream_descriptor events;
     asio::steady_timer deadline;
     wire::frame_buffer in;
     os::received_fds files;
     std::optional<wire::hello> hello;
+    std::optional<bridged> bridge;
   };
   using shared_greeting = std::shared_ptr<greeting>;
 
@@ -74,7 +85,9 @@ class server final : program_session::owner {
 
   void accept();
   void accept_all();
+  void expect(shared_greeting g);
   void watch(const shared_greeting& g);
+  bool bridge(const shared_greeting& g, const wire::frame& in);
   bool read(const shared_greeting& g);
   bool greet(const shared_greeting& g, const wire::frame& in);
   void open(const shared_greeting& g, wire::open_session open);

@@ -81,7 +81,7 @@ class process {
 /// For a process that need not be a child; none, and errno, where there is no such process.
 inline unique_fd open_pidfd(pid_t pid) noexcept { return unique_fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
-/// What to start: by posix_spawn, in a process group of its own, with default signals, and no descriptor but those
+/// What to start: by posix_spawn, with default signals, and no descriptor but those
 /// named here.
 struct spawn_request {
   std::string path;                      ///< without a slash: the name of a program, found by PATH
@@ -89,6 +89,7 @@ struct spawn_request {
   std::vector<std::string> environment;  ///< NAME=value, all of it
   std::vector<int> descriptors;          ///< become 0, 1, 2, ... there
   std::string folder;                    ///< its working directory; empty: this process's
+  bool own_group = true;                 ///< false: in this process's group, for what asks on the terminal
 };
 
 /// Errors: std::system_error with the reason of the system (EAGAIN: no more processes; ENOMEM; ENOENT).
@@ -123,7 +124,7 @@ inline process spawn(const spawn_request& request) {
   sigset_t all;
   sigemptyset(&none);
   sigfillset(&all);
-  posix_spawnattr_setflags(&attr.value, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setflags(&attr.value, static_cast<short>((request.own_group ? POSIX_SPAWN_SETPGROUP : 0) | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
   posix_spawnattr_setpgroup(&attr.value, 0);
   posix_spawnattr_setsigmask(&attr.value, &none);
   posix_spawnattr_setsigdefault(&attr.value, &all);

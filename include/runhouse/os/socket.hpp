@@ -141,6 +141,17 @@ inline transferred read_some(int fd, std::span<std::byte> into) noexcept {
   }
 }
 
+/// Writes to a pipe or file that is non-blocking what it takes.
+inline transferred write_some(int fd, std::span<const std::byte> from) noexcept {
+  for (;;) {
+    const ssize_t n = ::write(fd, from.data(), from.size());
+    if (n >= 0) return {transfer::some, static_cast<std::size_t>(n)};
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {transfer::would_block, 0};
+    return {transfer::closed, 0};
+  }
+}
+
 /// True if one of two descriptors has something to read now.
 inline bool either_readable(int a, int b) noexcept {
   pollfd both[2] = {{a, POLLIN, 0}, {b, POLLIN, 0}};

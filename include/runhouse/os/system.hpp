@@ -57,11 +57,11 @@ inline std::string host_name() {
   return name.data();
 }
 
-/// The environment as NAME=value, but for variables whose names begin so.
+/// The environment as NAME=value, but for variables whose names begin so, if that is not empty.
 inline std::vector<std::string> environment_without(std::string_view prefix) {
   std::vector<std::string> all;
   for (char** variable = ::environ; *variable != nullptr; ++variable) {
-    if (!std::string_view(*variable).starts_with(prefix)) all.emplace_back(*variable);
+    if (prefix.empty() || !std::string_view(*variable).starts_with(prefix)) all.emplace_back(*variable);
   }
   return all;
 }

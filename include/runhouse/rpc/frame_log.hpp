@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <runhouse/os/socket.hpp>
+#include <runhouse/os/duplex.hpp>
 #include <runhouse/wire/frame.hpp>
 #include <runhouse/wire/payload.hpp>
 #include <runhouse/wire/session_message.hpp>
@@ -45,15 +45,15 @@ class frame_log {
   std::uint64_t kept_bytes() const noexcept { return end_ - first_; }
 
   /// Sends what one system call takes.
-  os::transferred send(int socket) noexcept {
+  os::transferred send(const os::duplex& to) noexcept {
     const auto rest = [&](std::uint64_t end) {
       return std::span<const std::byte>(bytes_).subspan(static_cast<std::size_t>(sent_ - first_), static_cast<std::size_t>(end - sent_));
     };
     os::transferred done{};
     if (next_file_ == files_.size()) {
-      done = os::send(socket, rest(end_), os::blocking::no);
+      done = to.send(rest(end_));
     } else if (files_[next_file_].at > sent_) {
-      done = os::send(socket, rest(files_[next_file_].at), os::blocking::no);
+      done = to.send(rest(files_[next_file_].at));
     } else {
       std::array<int, os::fds_per_send> fds;
       std::size_t count = 0;
@@ -62,7 +62,7 @@ class frame_log {
         ++count;
       }
       const std::uint64_t end = next_file_ + count < files_.size() ? files_[next_file_ + count].at : end_;
-      done = os::send(socket, rest(end), std::span<const int>(fds.data(), count));
+      done = to.send(rest(end), std::span<const int>(fds.data(), count));
       if (done.how == os::transfer::some) next_file_ += count;
     }
     if (done.how == os::transfer::some) sent_ += done.bytes;

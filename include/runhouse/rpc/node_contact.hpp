@@ -23,7 +23,10 @@ class node_contact {
   /// bounded time. Any thread.
   /// Errors: errc::connection_lost where another try may succeed; all others are final.
   virtual reached_node reach(const wire::open_session& session) = 0;
-  /// What messages call the node: "here".
+  /// Ends the node that runs there, with all that it has, also one of another version. Nothing if none runs. Blocks.
+  /// Errors: errc::node_not_started where it does not end; those of reach().
+  virtual void end_node() = 0;
+  /// What messages call the node: "here", or the name of a machine.
   virtual const std::string& name() const noexcept = 0;
   /// Whether memory files can be passed.
   virtual bool is_same_machine() const noexcept = 0;

@@ -7,6 +7,8 @@ namespace rh::detail {
 struct node_role {
   /// The environment variable that makes a program a node; its value is the run folder.
   static constexpr const char* variable = "RUNHOUSE_NODE";
+  /// What begins LD_LIBRARY_PATH for this program alone: the folder of its own libraries, where it was copied to.
+  static constexpr const char* libraries = "RUNHOUSE_LIBRARIES";
   /// Where it says that it is there ("ok"), or why not, in words.
   static constexpr int ready_descriptor = 3;
 

@@ -3,7 +3,7 @@
 
 #include <runhouse/async/runtime.hpp>
 #include <runhouse/core/limits.hpp>
-#include <runhouse/os/socket.hpp>
+#include <runhouse/os/duplex.hpp>
 #include <runhouse/rpc/frame_log.hpp>
 #include <runhouse/wire/frame_buffer.hpp>
 #include <runhouse/wire/session_message.hpp>
@@ -22,7 +22,8 @@ namespace rh::detail {
 
 /// A connection that is made, and has said who it is: frames may follow.
 struct open_connection {
-  os::unique_fd socket;  ///< non-blocking
+  os::duplex stream;
+  os::unique_fd bridge;  ///< of a node: to who holds the stream's other copies, until this is closed
   wire::frame_buffer in;  ///< with what came behind the handshake
   os::received_fds files;
   std::uint64_t peer_received = 0;  ///< counted frames of ours that the other side has
@@ -54,7 +55,7 @@ class session_stream final : public poller, public flushable, public std::enable
   /// Goes on over this connection. False if the two sides do not agree on what was said, which ends the session.
   /// Precondition: held by a shared_ptr; not is_connected().
   bool attach(open_connection connection);
-  bool is_connected() const noexcept { return socket_.has_value(); }
+  bool is_connected() const noexcept { return connected_.has_value(); }
   /// Closes the connection, without telling the owner.
   void detach() noexcept;
   /// The same for ever: the owner is gone.
@@ -77,7 +78,7 @@ class session_stream final : public poller, public flushable, public std::enable
     if (!std::exchange(dirty_, true)) runtime_.flush_later(*this);
   }
   /// Whether what is not kept below may be added.
-  bool has_room() const noexcept { return socket_ && out_.kept_bytes() < limits::session_window_bytes; }
+  bool has_room() const noexcept { return connected_ && out_.kept_bytes() < limits::session_window_bytes; }
   /// Whether descriptors can be passed.
   bool passes_files() const noexcept { return passes_files_; }
   void pass_files() noexcept { passes_files_ = true; }
@@ -94,12 +95,18 @@ class session_stream final : public poller, public flushable, public std::enable
 
  private:
   struct connected {
-    connected(runtime& r, os::unique_fd s) : socket(std::move(s)), events(r.io(), socket.get()) {}
+    connected(runtime& r, os::duplex s, os::unique_fd b) : stream(std::move(s)), bridge(std::move(b)), events(r.io(), stream.in()), out_events(r.io()) {
+      if (!stream.is_one()) out_events.assign(stream.out());
+    }
     ~connected() {
       if (events.is_open()) events.release();
+      if (out_events.is_open()) out_events.release();
     }
-    os::unique_fd socket;
+    asio::posix::stream_descriptor& writable() noexcept { return stream.is_one() ? events : out_events; }
+    os::duplex stream;
+    os::unique_fd bridge;
     asio::posix::stream_descriptor events;
+    asio::posix::stream_descriptor out_events;  // where that is another descriptor
   };
 
   bool read() noexcept;
@@ -110,7 +117,7 @@ class session_stream final : public poller, public flushable, public std::enable
 
   runtime& runtime_;
   owner* owner_;
-  std::optional<connected> socket_;
+  std::optional<connected> connected_;
   std::uint64_t connection_ = 0;  // which one, for handlers of earlier ones
   wire::frame_buffer in_;
   os::received_fds in_files_;
@@ -129,7 +136,7 @@ class session_stream final : public poller, public flushable, public std::enable
 
 inline bool session_stream::attach(open_connection connection) {
   if (!out_.resume(connection.peer_received)) return false;
-  socket_.emplace(runtime_, std::move(connection.socket));
+  connected_.emplace(runtime_, std::move(connection.stream), std::move(connection.bridge));
   ++connection_;
   in_ = std::move(connection.in);
   in_files_ = std::move(connection.files);
@@ -148,19 +155,19 @@ inline bool session_stream::attach(open_connection connection) {
 
 inline void session_stream::detach() noexcept {
   ++connection_;
-  socket_.reset();
+  connected_.reset();
   in_ = wire::frame_buffer();
   in_files_.clear();
 }
 
 inline void session_stream::lost(std::string why) noexcept {
-  if (!socket_) return;
+  if (!connected_) return;
   detach();
   if (owner_ != nullptr) owner_->connection_lost(std::move(why));
 }
 
 inline void session_stream::watch_readable() {
-  socket_->events.async_wait(asio::posix::stream_descriptor::wait_read,
+  connected_->events.async_wait(asio::posix::stream_descriptor::wait_read,
                              [self = shared_from_this(), connection = connection_](std::error_code error) {
                                if (error || self->connection_ != connection) return;
                                self->read();
@@ -170,7 +177,7 @@ inline void session_stream::watch_readable() {
 
 inline void session_stream::watch_writable() {
   write_blocked_ = true;
-  socket_->events.async_wait(asio::posix::stream_descriptor::wait_write,
+  connected_->writable().async_wait(asio::posix::stream_descriptor::wait_write,
                              [self = shared_from_this(), connection = connection_](std::error_code error) {
                                if (error || self->connection_ != connection) return;
                                self->write_blocked_ = false;
@@ -178,7 +185,7 @@ inline void session_stream::watch_writable() {
                              });
 }
 
-inline bool session_stream::poll() noexcept { return socket_ && read(); }
+inline bool session_stream::poll() noexcept { return connected_ && read(); }
 
 /// Reads and serves what is there; true if there was something.
 inline bool session_stream::read() noexcept {
@@ -202,7 +209,7 @@ inline bool session_stream::read() noexcept {
       }
       if (is_empty) break;
       const auto room = in_.room();
-      const auto got = os::receive(socket_->socket.get(), room, in_files_);
+      const auto got = connected_->stream.receive(room, in_files_);
       if (got.how == os::transfer::would_block) break;
       if (got.how == os::transfer::closed) {
         why = "closed the connection";
@@ -260,11 +267,11 @@ inline bool session_stream::serve(const wire::frame& in) {
 inline void session_stream::flush() noexcept {
   dirty_ = false;
   try {
-    while (socket_ && !write_blocked_ && owner_ != nullptr) {
+    while (connected_ && !write_blocked_ && owner_ != nullptr) {
       while (out_.unsent_bytes() < 2 * limits::chunk_bytes && out_.kept_bytes() < limits::session_window_bytes && owner_->append_next(out_)) {
       }
       if (out_.unsent_bytes() == 0) return;
-      const auto sent = out_.send(socket_->socket.get());
+      const auto sent = out_.send(connected_->stream);
       if (sent.how == os::transfer::would_block) return watch_writable();
       if (sent.how == os::transfer::closed) return lost("closed the connection");
     }

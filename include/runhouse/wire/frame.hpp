@@ -44,6 +44,7 @@ enum class frame_type : std::uint8_t {
   output = 0x39,
   ask = 0x3a,
   close = 0x3b,
+  bridge = 0x3c,
 };
 
 /// More of this message follows: of a call, outcome or data frame in data frames of the same stream, of functions in
@@ -94,7 +95,7 @@ inline result<frame_header> decode_header(std::span<const std::byte> in, std::si
   const auto stream = read.get<std::uint64_t>();
   if (magic != frame_magic) return errc::protocol_error;
   const bool known = (type >= 0x01 && type <= 0x02) || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26) ||
-                     (type >= 0x30 && type <= 0x3b);
+                     (type >= 0x30 && type <= 0x3c);
   if (!known && type < 0x80) return errc::protocol_error;
   const bool may_continue = (type >= 0x10 && type <= 0x12) || type == 0x25 || type == 0x35;
   if (known && (flags & ~(may_continue ? flag_more : 0)) != 0) return errc::protocol_error;

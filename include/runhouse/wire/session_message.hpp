@@ -32,10 +32,18 @@ constexpr bool is_counted(frame_type t) noexcept {
     case frame_type::pong:
     case frame_type::open:
     case frame_type::opened:
+    case frame_type::bridge:
     case frame_type::ack: return false;
     default: return true;
   }
 }
+
+/// What a bridge says of the program that it is there for.
+struct bridged_program {
+  hash256 files{};                     ///< as the program's workers will say in their hello
+  std::vector<std::string> variables;  ///< NAME=value, in its workers beside the node's own environment
+  bool operator==(const bridged_program&) const = default;
+};
 
 /// The program's second frame on each connection.
 struct open_session {
@@ -99,6 +107,8 @@ struct session_outcome {
   bool operator==(const session_outcome&) const = default;
 };
 
+inline std::vector<std::byte> encode(const bridged_program& b);
+inline result<bridged_program> decode_bridged(std::span<const std::byte> in);
 inline std::vector<std::byte> encode(const open_session& o);
 inline result<open_session> decode_open(std::span<const std::byte> in);
 inline std::vector<std::byte> encode(const session_opened& o);
@@ -152,7 +162,29 @@ inline std::vector<std::string> decode_texts(byte_reader& in) {
   return texts;
 }
 
+/// NAME=value, for a worker.
+inline bool is_variable(const std::string& v) {
+  return v.find('\0') == v.npos && v.find('=') != v.npos && v.find('=') != 0 && !v.starts_with("RUNHOUSE_");
+}
+
 }  // namespace detail
+
+inline std::vector<std::byte> encode(const bridged_program& b) {
+  std::vector<std::byte> bytes;
+  byte_writer out(bytes);
+  out.put(b.files);
+  detail::encode(b.variables, out);
+  return bytes;
+}
+
+inline result<bridged_program> decode_bridged(std::span<const std::byte> in) {
+  byte_reader read(in);
+  bridged_program b;
+  b.files = detail::take_array<32>(read);
+  b.variables = detail::decode_texts(read);
+  if (!read.ok() || !std::ranges::all_of(b.variables, &detail::is_variable)) return errc::protocol_error;
+  return b;
+}
 
 inline std::vector<std::byte> encode(const open_session& o) {
   std::vector<std::byte> bytes;
@@ -175,10 +207,7 @@ inline result<open_session> decode_open(std::span<const std::byte> in) {
   o.is_same_machine = (flags & 2) != 0;
   o.folder = read.text();
   o.environment = detail::decode_texts(read);
-  const auto is_variable = [](const std::string& v) {
-    return v.find('\0') == v.npos && v.find('=') != v.npos && v.find('=') != 0 && !v.starts_with("RUNHOUSE_");
-  };
-  if (!read.ok() || o.folder.find('\0') != o.folder.npos || !std::ranges::all_of(o.environment, is_variable)) return errc::protocol_error;
+  if (!read.ok() || o.folder.find('\0') != o.folder.npos || !std::ranges::all_of(o.environment, &detail::is_variable)) return errc::protocol_error;
   return o;
 }
 

@@ -86,16 +86,7 @@ inline void server::accept_all() {
   try {
     while (auto accepted = listener_.accept()) {
       if (accepted->peer.uid != ::geteuid() || greetings_.size() >= limits::greetings) continue;
-      auto g = std::make_shared<greeting>(runtime_, std::move(*accepted));
-      greetings_.push_back(g);
-      g->deadline.expires_after(limits::connect);
-      g->deadline.async_wait([this, life = std::weak_ptr(life_), weak = std::weak_ptr(g)](std::error_code error) {
-        const auto late = weak.lock();
-        if (error || life.expired() || !late) return;
-        refuse(*late, errc::timed_out, "nothing that begins a session came in time");
-        greetings_.remove(late);
-      });
-      watch(g);
+      expect(std::make_shared<greeting>(runtime_, os::duplex(std::move(accepted->fd))));
     }
     accept();
   } catch (const std::exception&) {
@@ -105,6 +96,18 @@ inline void server::accept_all() {
       if (!error && !life.expired()) accept_all();
     });
   }
+}
+
+inline void server::expect(shared_greeting g) {
+  greetings_.push_back(g);
+  g->deadline.expires_after(limits::connect);
+  g->deadline.async_wait([this, life = std::weak_ptr(life_), weak = std::weak_ptr(g)](std::error_code error) {
+    const auto late = weak.lock();
+    if (error || life.expired() || !late) return;
+    refuse(*late, errc::timed_out, "nothing that begins a session came in time");
+    greetings_.remove(late);
+  });
+  watch(g);
 }
 
 inline void server::watch(const shared_greeting& g) {
@@ -135,9 +138,9 @@ inline bool server::read(const shared_greeting& g) {
       refuse(*g, next.code(), "what came is no frame of a program");
       return false;
     }
-    const auto got = os::receive(g->socket.get(), g->in.room(), g->files);
+    const auto got = g->stream.receive(g->in.room(), g->files);
     if (got.how == os::transfer::would_block) return true;
-    if (got.how != os::transfer::some || g->files.size() > 1) return false;
+    if (got.how != os::transfer::some || g->files.size() > 3) return false;
     g->in.received(got.bytes);
   }
 }
@@ -145,6 +148,7 @@ inline bool server::read(const shared_greeting& g) {
 /// True if more must come before the session is open.
 inline bool server::greet(const shared_greeting& g, const wire::frame& in) {
   if (!g->hello) {
+    if (in.header.type == wire::frame_type::bridge) return bridge(g, in);
     if (in.header.type != wire::frame_type::hello) return refuse(*g, errc::protocol_error, "the first frame is no hello"), false;
     auto h = wire::decode_hello(in.payload);
     if (!h && h.code() == errc::node_incompatible) {
@@ -162,10 +166,27 @@ inline bool server::greet(const shared_greeting& g, const wire::frame& in) {
   return false;
 }
 
+/// What follows comes over the two descriptors that came with this. Always false: nothing more comes here.
+inline bool server::bridge(const shared_greeting& g, const wire::frame& in) {
+  auto program = wire::decode_bridged(in.payload);
+  if (g->bridge || !program || g->files.size() != 3) return refuse(*g, errc::protocol_error, "it is no bridge"), false;
+  const auto take = [&] {
+    os::unique_fd first = std::move(g->files.front());
+    g->files.pop_front();
+    return first;
+  };
+  os::unique_fd far_in = take();
+  auto through = std::make_shared<greeting>(runtime_, os::duplex(std::move(far_in), take()));
+  os::unique_fd executable = take();
+  through->bridge.emplace(bridged{g->stream.take_in(), std::move(executable), std::move(*program)});
+  expect(std::move(through));
+  return false;
+}
+
 inline void server::refuse(greeting& g, errc code, const std::string& why) {
   std::vector<std::byte> out;
   wire::append_frame(out, {wire::frame_type::bye, 0, 0, 0}, encode(wire::bye{static_cast<std::uint32_t>(code), why}));
-  static_cast<void>(os::send(g.socket.get(), out, os::blocking::no));
+  static_cast<void>(g.stream.send(out));
 }
 
 /// False if the connection does not even take this.
@@ -178,7 +199,7 @@ inline bool server::say(greeting& g, const wire::session_opened& opened) {
   std::vector<std::byte> out;
   wire::append_frame(out, {wire::frame_type::hello, 0, 0, 0}, encode(h));
   wire::append_frame(out, {wire::frame_type::opened, 0, 0, 0}, encode(opened));
-  const auto sent = os::send(g.socket.get(), out, os::blocking::no);
+  const auto sent = g.stream.send(out);
   return sent.how == os::transfer::some && sent.bytes == out.size();
 }
 
@@ -195,7 +216,7 @@ inline void server::open(const shared_greeting& g, wire::open_session open) {
     if (!program) return refuse(*g, errc::protocol_error, "no executable came with what opens a session");
     auto shared = std::make_shared<local_session>(node_, store_, os::host_name());
     session = std::make_shared<program_session>(runtime_, static_cast<program_session::owner&>(*this), open.id, ++session_numbers_, std::move(program), std::move(shared));
-    if (open.is_same_machine) {
+    if (open.is_same_machine && !g->bridge) {
       session->pass_files();
       // It is what the program says: by a false one it ends its own session, early or late, and no other's.
       os::unique_fd pidfd = os::open_pidfd(static_cast<pid_t>(g->hello->pid));
@@ -212,20 +233,38 @@ inline void server::open(const shared_greeting& g, wire::open_session open) {
   opened.notice = std::exchange(options_.notice, {});
   if (!say(*g, opened)) return session->connection_refused();
   g->close_events();
-  if (!session->attach({std::move(g->socket), std::move(g->in), std::move(g->files), open.received})) session->end();
+  open_connection connection;
+  connection.stream = std::move(g->stream);
+  if (g->bridge) connection.bridge = std::move(g->bridge->socket);
+  connection.in = std::move(g->in);
+  connection.files = std::move(g->files);
+  connection.peer_received = open.received;
+  if (!session->attach(std::move(connection))) session->end();
 }
 
 inline std::shared_ptr<const worker_program> server::program_of(const shared_greeting& g, wire::open_session& open) {
-  if (g->files.size() != 1) return nullptr;
   auto p = std::make_shared<worker_program>();
-  p->executable = std::move(g->files.front());
-  g->files.clear();
+  if (g->bridge) {
+    p->executable = std::move(g->bridge->executable);
+    p->files = g->bridge->program.files;
+    p->folder = options_.folder;
+    p->environment = options_.environment;
+    for (const std::string& variable : g->bridge->program.variables) {
+      const std::string_view name(variable.data(), variable.find('=') + 1);
+      std::erase_if(p->environment, [&](const std::string& v) { return v.starts_with(name); });
+      p->environment.push_back(variable);
+    }
+  } else {
+    if (g->files.size() != 1) return nullptr;
+    p->executable = std::move(g->files.front());
+    g->files.clear();
+    p->files = g->hello->program;
+    p->folder = std::move(open.folder);
+    p->environment = std::move(open.environment);
+  }
   struct stat facts {};
   const int mode = ::fcntl(p->executable.get(), F_GETFL);
   if (::fstat(p->executable.get(), &facts) != 0 || !S_ISREG(facts.st_mode) || mode < 0 || (mode & O_ACCMODE) != O_RDONLY) return nullptr;
-  p->files = g->hello->program;
-  p->folder = std::move(open.folder);
-  p->environment = std::move(open.environment);
   std::erase_if(programs_, [](const auto& weak) { return weak.expired(); });
   for (const auto& weak : programs_) {
     if (auto same = weak.lock(); same && same->is_same(*p)) return same;

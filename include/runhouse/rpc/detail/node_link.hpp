@@ -400,7 +400,7 @@ inline void node_link::reconnected(std::optional<reached_node> node, errc code, 
     tell(disconnect::state::resumed, "");
     return;
   }
-  if (code != errc::connection_lost) return end(errc::node_lost, why);
+  if (code != errc::connection_lost) return end(code == errc::node_elsewhere ? code : errc::node_lost, why);
   if (clock::now() - lost_at_ > limits::resume_window) {
     return end(errc::node_lost, "the node of " + contact_->name() + " could not be reached for " +
                                     std::to_string(std::chrono::seconds(limits::resume_window).count()) + " s: " + why);

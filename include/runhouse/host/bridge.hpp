@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/core/error.hpp>
+#include <runhouse/core/limits.hpp>
+#include <runhouse/function/program_objects.hpp>
+#include <runhouse/host/login_environment.hpp>
+#include <runhouse/host/node_start.hpp>
+#include <runhouse/os/socket.hpp>
+#include <runhouse/wire/session_message.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fcntl.h>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// This process as what a login on its machine starts for a program elsewhere: it hands its own standard input and
+/// output to this user's node, which it starts where none runs, and then sleeps until the node closes them. No byte of
+/// a session passes through it. Runs before the program's own static objects exist, and never returns.
+class bridge {
+ public:
+  /// What to do: "probe", only to say that the program can run here; "end MARKER", to end the node; or the marker that
+  /// begins each line that it says.
+  static constexpr const char* variable = "RUNHOUSE_BRIDGE";
+
+  static bool is_asked_for() noexcept { return std::getenv(variable) != nullptr; }
+  /// Precondition: is_asked_for().
+  [[noreturn]] static void run() noexcept;
+
+ private:
+  static void say(const std::string& line);
+  static os::unique_fd hand_over(const node_process& node);
+};
+
+// ---- implementation
+
+inline void bridge::say(const std::string& line) {
+  std::string_view rest = line;
+  while (!rest.empty()) {
+    const auto n = ::write(STDOUT_FILENO, rest.data(), rest.size());
+    if (n <= 0) return;  // nobody is there any more
+    rest.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+/// The connection that the node closes when it has closed the other.
+inline os::unique_fd bridge::hand_over(const node_process& node) {
+  wire::bridged_program program;
+  program.files = program_files();
+  const char* paths = std::getenv("LD_LIBRARY_PATH");
+  if (std::getenv(node_role::libraries) != nullptr && paths != nullptr) program.variables.push_back("LD_LIBRARY_PATH=" + std::string(paths));
+  std::vector<std::byte> out;
+  wire::append_frame(out, {wire::frame_type::bridge, 0, 0, 0}, encode(program));
+  const os::unique_fd executable = os::checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "opening this program's own file");
+  const int passed[] = {STDIN_FILENO, STDOUT_FILENO, executable.get()};
+  const auto deadline = std::chrono::steady_clock::now() + limits::node_start;
+  for (;;) {
+    if (os::unique_fd made = node.connect()) {
+      const auto sent = os::send(made.get(), out, std::span<const int>(passed));
+      if (sent.how == os::transfer::some && sent.bytes == out.size()) return made;
+    }
+    node.start(&login_environment);
+    if (std::chrono::steady_clock::now() >= deadline) {
+      fail(errc::node_not_started, "the node could not be reached within " + std::to_string(limits::node_start.count()) + " s; its folder is " + node.folder());
+    }
+  }
+}
+
+inline void bridge::run() noexcept {
+  std::string marker = std::getenv(variable);
+  ::unsetenv(variable);
+  std::signal(SIGPIPE, SIG_IGN);
+  if (marker == "probe") ::_exit(0);
+  constexpr std::string_view to_end = "end ";
+  const bool ends_node = marker.starts_with(to_end);
+  if (ends_node) marker.erase(0, to_end.size());
+  try {
+    const node_process node;
+    if (ends_node) {
+      node.end();
+      say(marker + " ended\n");
+      ::_exit(0);
+    }
+    // What a login's pipes hold at a time bounds how fast large values come and go.
+    for (const int end : {STDIN_FILENO, STDOUT_FILENO}) ::fcntl(end, F_SETPIPE_SZ, 1 << 20);
+    const os::unique_fd held = hand_over(node);
+    say(marker + " bridged\n");
+    const os::unique_fd nothing = os::checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "opening /dev/null");
+    ::dup2(nothing.get(), STDIN_FILENO);
+    ::dup2(nothing.get(), STDOUT_FILENO);
+    char byte = 0;
+    while (::read(held.get(), &byte, 1) > 0 || errno == EINTR) {
+    }
+    ::_exit(0);
+  } catch (const error& e) {
+    say(marker + " failed " + name_of(e.kind()) + " " + e.what() + "\n");
+  } catch (const std::exception& e) {
+    say(marker + " failed node_not_started " + e.what() + "\n");
+  }
+  ::_exit(0);  // it was said
+}
+
+}  // namespace rh::detail

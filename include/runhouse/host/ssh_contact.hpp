@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/core/error.hpp>
+#include <runhouse/core/limits.hpp>
+#include <runhouse/host/bootstrap.hpp>
+#include <runhouse/host/handshake.hpp>
+#include <runhouse/host/program_image.hpp>
+#include <runhouse/host/session_start.hpp>
+#include <runhouse/rpc/node_contact.hpp>
+#include <runhouse/ssh/ssh_failure.hpp>
+#include <runhouse/ssh/ssh_process.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <poll.h>
+#include <span>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// The way to this user's node on another machine, by the user's own ssh program: the program is copied there where it
+/// is not there yet, and starts the node where none runs.
+class ssh_contact final : public node_contact {
+ public:
+  /// `host` as ssh takes it. Errors: errc::unknown_cluster.
+  explicit ssh_contact(std::string host) : name_(std::move(host)) { check_host(name_); }
+  ~ssh_contact() override = default;
+  inline reached_node reach(const wire::open_session& session) override;
+  inline void end_node() override;
+  const std::string& name() const noexcept override { return name_; }
+  bool is_same_machine() const noexcept override { return false; }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  /// A login that runs the bootstrap.
+  class login final : public far_channel {
+   public:
+    explicit login(std::shared_ptr<ssh_process> ssh) : ssh_(std::move(ssh)), stream_(ssh_->take_stream()) {}
+    std::size_t read(std::span<std::byte> into, clock::time_point deadline) override;
+    std::size_t write_some(std::span<const std::byte> from) override;
+    bool wait(bool for_reading, bool for_writing, clock::time_point deadline) override;
+    os::duplex take_stream() noexcept { return std::move(stream_); }
+
+   private:
+    std::shared_ptr<ssh_process> ssh_;
+    os::duplex stream_;
+    os::received_fds none_;
+  };
+
+  bootstrapped log_in(bootstrap_options options, os::duplex& stream);
+  void show_progress(std::uint64_t done, std::uint64_t of);
+
+  const std::string name_;
+  std::mutex mutex_;  // one login at a time
+  std::shared_ptr<ssh_process> ssh_;
+  const std::string token_ = new_shipping_token();
+  std::string far_name_;  // of the machine, once it was reached
+  bool shows_progress_ = false;
+};
+
+// ---- implementation
+
+inline bool ssh_contact::login::wait(bool for_reading, bool for_writing, clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now()).count();
+  pollfd p{stream_.in(), static_cast<short>((for_reading ? POLLIN : 0) | (for_writing ? POLLOUT : 0)), 0};
+  return left > 0 && ::poll(&p, 1, static_cast<int>(std::min<std::int64_t>(left, 1000000))) > 0;
+}
+
+inline std::size_t ssh_contact::login::read(std::span<std::byte> into, clock::time_point deadline) {
+  for (;;) {
+    const auto got = stream_.receive(into, none_);
+    if (got.how == os::transfer::some) return got.bytes;
+    if (got.how != os::transfer::would_block) fail(errc::connection_lost, "the connection closed");
+    if (!wait(true, false, deadline)) fail(errc::timed_out, "nothing came in time");
+  }
+}
+
+/// 0: it takes nothing now.
+inline std::size_t ssh_contact::login::write_some(std::span<const std::byte> from) {
+  const auto sent = stream_.send(from);
+  if (sent.how == os::transfer::closed) fail(errc::connection_lost, "the connection closed");
+  return sent.how == os::transfer::some ? sent.bytes : 0;
+}
+
+inline void ssh_contact::show_progress(std::uint64_t done, std::uint64_t of) {
+  if (::isatty(STDERR_FILENO) != 1) return;
+  shows_progress_ = true;
+  std::fprintf(stderr, "\r[%s] copying this program: %.1f of %.1f MB", name_.c_str(), static_cast<double>(done) / 1e6, static_cast<double>(of) / 1e6);
+  if (done == of) std::fprintf(stderr, "\n");
+  std::fflush(stderr);
+}
+
+/// Until the far side's bridge, or what was asked for instead, has done its part. Where the host closes the connection
+/// at once, as one to which many connect does, or an upload breaks off, some tries are made.
+inline bootstrapped ssh_contact::log_in(bootstrap_options options, os::duplex& stream) {
+  if (const char* folder = std::getenv("RUNHOUSE_REMOTE_FOLDER")) options.folder = folder;
+  options.progress = [this](std::uint64_t done, std::uint64_t of) { show_progress(done, of); };
+  std::chrono::milliseconds pause = limits::login_again;
+  std::uint64_t uploaded = 0;
+  for (unsigned tries = 1;; ++tries) {
+    if (ssh_) ssh_->terminate();
+    ssh_ = ssh_process::start(name_, "exec /bin/sh -s");
+    login far(ssh_);
+    try {
+      bootstrapped there = bootstrap(far, program_image::of_this_program(), options, token_);
+      stream = far.take_stream();
+      if (const char* verbose = std::getenv("RUNHOUSE_VERBOSE"); verbose != nullptr && *verbose == '1') {
+        std::fprintf(stderr, "[%s] copied %llu bytes of this program's %llu to %s\n", name_.c_str(), static_cast<unsigned long long>(there.shipped_bytes),
+                     static_cast<unsigned long long>(there.program_bytes), there.host.folder.c_str());
+      }
+      return there;
+    } catch (const error& e) {
+      if (e.kind() != errc::connection_lost && e.kind() != errc::timed_out) throw;
+      const bool had_begun = options.state.had_begun;
+      if (!had_begun && e.kind() == errc::connection_lost) {
+        const auto ended = ssh_->wait(limits::silence);
+        const int code = ended && ended->kind == os::exit_status::how::exited ? ended->number : -1;
+        const ssh_failure why = ssh_failure_of(name_, code, ssh_->said());
+        if (why.is_older_ssh && !is_older_ssh().exchange(true)) continue;
+        if (options.resumes && why.code != errc::host_key_refused) fail(errc::connection_lost, why.what);
+        if (!why.may_be_busy || tries >= limits::logins) fail(why.code, why.what);
+      } else {
+        const std::string what = e.kind() == errc::timed_out ? name_ + " stopped to answer while the program was started there"
+                                                             : "the connection to " + name_ + " broke while the program was started there";
+        if (options.resumes) fail(errc::connection_lost, what);
+        if (std::exchange(uploaded, options.state.uploaded) < options.state.uploaded) tries = 1;  // it gets on
+        if (tries >= limits::logins) fail(errc::host_unreachable, what);
+      }
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, limits::reconnect_longest);
+  }
+}
+
+inline reached_node ssh_contact::reach(const wire::open_session& session) {
+  const std::lock_guard lock(mutex_);
+  bootstrap_options options;
+  options.resumes = session.resumes;
+  if (session.resumes) options.expected_host = far_name_;
+  open_connection fresh;
+  const bootstrapped there = log_in(std::move(options), fresh.stream);
+  far_name_ = there.host.name;
+  for (std::span<const std::byte> rest = there.rest; !rest.empty();) {
+    const auto room = fresh.in.room();
+    const std::size_t n = std::min(room.size(), rest.size());
+    std::memcpy(room.data(), rest.data(), n);
+    fresh.in.received(n);
+    rest = rest.subspan(n);
+  }
+  return shake_hands(std::move(fresh), hello_of_program(), session, {}, name_);
+}
+
+inline void ssh_contact::end_node() {
+  const std::lock_guard lock(mutex_);
+  bootstrap_options options;
+  options.ends_node = true;
+  os::duplex stream;
+  log_in(std::move(options), stream);
+}
+
+}  // namespace rh::detail
