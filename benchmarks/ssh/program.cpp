@@ -42,7 +42,8 @@ rh::task<int> program(rh::cluster c, int argc, char** argv) {
   auto echo_there = c.send<&echo>();
   auto first = echo_there(1);
   co_await first;
-  if (verb == "first") co_return co_await c.send<&changed>()(1) == 0;
+  if (verb == "first") co_return 0;
+  if (verb == "changed") co_return co_await c.send<&changed>()(1) == 0;
   if (verb == "trip") {  // microseconds of each of so many, one after the other
     for (std::uint64_t i = 0; i < number / 5; ++i) co_await echo_there(1);
     const bench::stopwatch watch;

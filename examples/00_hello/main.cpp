@@ -18,7 +18,7 @@ std::string greet(const std::string& name) {
 }
 int square(int x) { return x * x; }
 
-rh::task<> program(rh::cluster cluster) {    // --cluster NAME; without it, workers of this program
+rh::task<> program(rh::cluster cluster) {    // --cluster HOST; without it, workers of this program
   auto greet_there = cluster.send<&greet>();
   auto call = greet_there("all");            // runs there from now on
   std::string greeting = co_await call;      // an exception of greet's would come out here

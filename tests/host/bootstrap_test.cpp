@@ -72,6 +72,7 @@ class far_machine {
     path = place_.path() + ".bin";
   }
   std::string home() const { return place_.path(); }
+  std::string stderr_path() const { return home() + ".stderr"; }
   std::string folder() const { return home() + "/.runhouse"; }
   std::string program(const program_image& image) const { return folder() + "/programs/" + image.id(); }
   std::vector<std::string> incoming() const {
@@ -95,7 +96,7 @@ class connection final : public far_channel {
  public:
   explicit connection(const far_machine& machine, std::size_t breaks_after = static_cast<std::size_t>(-1)) : left_(breaks_after) {
     auto [ours, theirs] = rh::os::socket_pair();
-    const rh::os::unique_fd errors(::open((machine.home() + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    const rh::os::unique_fd errors(::open(machine.stderr_path().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     rh::os::spawn_request request;
     request.path = machine.sh().path;
     request.arguments = {"sh", "-s"};
@@ -316,7 +317,7 @@ TEST_CASE("a program is copied to a host once and started there, by any sh", "[h
     CHECK_MADE(second);
     CHECK(second.made.shipped_bytes == 0);
     CHECK(second.line == "0022 unset " + lib + ":/opt/old " + lib);
-    CHECK(text_of_file(machine.home() + "/stderr") == "");
+    CHECK(text_of_file(machine.stderr_path()) == "");
   }
 }
 
@@ -849,18 +850,13 @@ TEST_CASE("what was not used for long is removed when another program is copied"
   INFO(sh.name);
   const far_machine machine(sh);
   const auto now = fs::file_time_type::clock::now();
-  const auto put = [&](const made_image& image, std::chrono::hours age) {
-    CHECK_MADE(try_once(machine, *image, new_shipping_token()));
-    fs::last_write_time(machine.program(*image) + "/used", now - age);
-  };
   const made_image old(program_text(good_program, 1000, 1));
   const made_image recent(program_text(good_program, 1000, 2));
   const made_image again(program_text(good_program, 1000, 3));
-  put(old, std::chrono::hours(24 * 40));
-  put(recent, std::chrono::hours(24 * 20));
-  fs::last_write_time(machine.program(*old) + "/used", now);
-  put(again, std::chrono::hours(24 * 40));
+  for (const made_image* image : {&old, &recent, &again}) CHECK_MADE(try_once(machine, **image, new_shipping_token()));
   fs::last_write_time(machine.program(*old) + "/used", now - std::chrono::hours(24 * 40));
+  fs::last_write_time(machine.program(*recent) + "/used", now - std::chrono::hours(24 * 20));
+  fs::last_write_time(machine.program(*again) + "/used", now - std::chrono::hours(24 * 40));
   CHECK_MADE(try_once(machine, *again, new_shipping_token()));  // used now
   const std::string dead = machine.folder() + "/incoming/" + std::string(64, 'a') + "-x";
   const std::string alive = machine.folder() + "/incoming/" + std::string(64, 'b') + "-x";

@@ -266,8 +266,8 @@ rh::task<int> program(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   rh::cluster there = rh::local(1);
   bool is_connected = false;
-  auto reached = connect_to(name);
   try {
+    auto reached = connect_to(name);
     there = co_await reached;
     is_connected = true;
   } catch (const rh::error& e) {

@@ -90,7 +90,7 @@ class fake_program {
     hello.program = d::program_files();
     const rh::os::unique_fd executable(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     const int passed[] = {executable.get()};
-    reached_ = d::shake_hands(node.connect(), hello, session_, passed, "test");
+    reached_ = d::shake_hands(node.connect(), d::greeting(hello, session_), false, passed, "test");
     connection_ = std::move(reached_.connection.stream);
   }
   /// Goes on over a new connection, as if so many of the node's frames had come. Gives how many of its own have.
@@ -100,7 +100,7 @@ class fake_program {
     session_.received = received;
     wire::hello hello;
     hello.pid = static_cast<std::uint32_t>(::getpid());
-    reached_ = d::shake_hands(node.connect(), hello, session_, {}, "test");
+    reached_ = d::shake_hands(node.connect(), d::greeting(hello, session_), true, {}, "test");
     connection_ = std::move(reached_.connection.stream);
     return reached_.connection.peer_received;
   }

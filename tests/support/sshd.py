@@ -6,8 +6,9 @@
         subprocess.run([program, far.host], env=far.environment())
 
     python3 tests/support/sshd.py --run COMMAND...                 # with RUNHOUSE_TEST_SSH_HOST and PATH set
+    RUNHOUSE_TEST_OWN_ACCOUNT=1 ...                                # even as root logs in to the same account
 
-As root it makes an unprivileged account, of a name by chance, and removes it; as another user it logs in to the same
+As root it makes an unprivileged account, of a name by chance, and removes it; else, or if it is told so, it logs in to the same
 account, with HOME and XDG_RUNTIME_DIR elsewhere, and all that needs root raises Unavailable. Programs find an `ssh` in PATH
 that reads our configuration and nobody else's.
 """
@@ -37,6 +38,8 @@ SSH = "/usr/bin/ssh"
 MARK = "RUNHOUSE_TEST_SSHD"  # in the environment of every program on this side that uses a machine: its folder
 GECOS = "runhouse test of"   # and the process that made the account
 is_root = os.geteuid() == 0
+# Whether machines have accounts of their own; else this process's own one is logged in to, with another HOME.
+makes_accounts = is_root and os.environ.get("RUNHOUSE_TEST_OWN_ACCOUNT") != "1"
 
 
 class Unavailable(Exception):
@@ -140,7 +143,7 @@ class Account:
         self.folder.mkdir(mode=0o755)
         self.home, self.runtime = self.folder / "home", self.folder / "run"
         self.mounts = []
-        if is_root:
+        if makes_accounts:
             self._add(shell)
         else:
             self.name, self.uid, self.gid = pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid()
@@ -201,8 +204,8 @@ class Account:
 
     def processes(self):
         """Those that run there, without sshd's own."""
-        if not is_root:
-            return marked("XDG_RUNTIME_DIR", self.runtime)
+        if not makes_accounts:
+            return marked("HOME", self.home)
         return {pid for pid, _, uid in processes() if uid == self.uid} - self._servers()
 
     def _servers(self):
@@ -218,7 +221,7 @@ class Account:
 
     def stray_files(self):
         """What it left elsewhere."""
-        if not is_root:
+        if not makes_accounts:
             return []
         found = []
         for top in ("/tmp", "/var/tmp", "/dev/shm", "/run"):
@@ -235,7 +238,7 @@ class Account:
         end(self.processes)
 
     def close(self):
-        if is_root:
+        if makes_accounts:
             end(lambda: {pid for pid, _, uid in processes() if uid == self.uid})
             for path in self.stray_files():
                 shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
@@ -244,7 +247,7 @@ class Account:
         for where in reversed(self.mounts):
             subprocess.run(["umount", "--lazy", where], check=False)
         self.mounts = []
-        if is_root:
+        if makes_accounts:
             remove_account(self.name)
 
     def _add(self, shell):
@@ -270,7 +273,7 @@ def remove_account(name):
 
 def remove_tree(path):
     """Whatever the account did to the permissions in it."""
-    if not is_root:
+    if not makes_accounts:
         subprocess.run(["chmod", "-R", "u+rwX", path], stderr=subprocess.DEVNULL, check=False)
     shutil.rmtree(path)
 
@@ -291,7 +294,7 @@ def sweep():
         remove_tree(owner.parent)
     for entry in pwd.getpwall():
         words = entry.pw_gecos.removeprefix(GECOS).split()
-        if not is_root or not entry.pw_gecos.startswith(GECOS) or len(words) != 2 or not words[0].isdigit():
+        if not makes_accounts or not entry.pw_gecos.startswith(GECOS) or len(words) != 2 or not words[0].isdigit():
             continue
         if str(start_of(int(words[0]))) == words[1]:
             continue
@@ -329,7 +332,7 @@ class Server:
         self.log = machine.folder / f"{name}.log"
         self.configuration = machine.folder / f"{name}.sshd_config"
         self._lines, self._environment = list(lines), {"XDG_RUNTIME_DIR": str(account.runtime), **(environment or {})}
-        if not is_root:
+        if not makes_accounts:
             self._environment = {"HOME": str(account.home), **self._environment}
             if hostname or tmp:
                 raise Unavailable("another host name, or /tmp, needs root")
@@ -374,6 +377,8 @@ class Server:
             "PrintMotd no",
             "UseDNS no",
             f"SetEnv {variables}" if variables else "",
+            "AcceptEnv RUNHOUSE_WORKERS XDG_RUNTIME_DIR",  # what SetEnv sets does not give way to them
+            "PermitRootLogin yes",
             f"AllowUsers {self.account.name}"]) + "\n")
 
     def _command(self):
@@ -475,7 +480,7 @@ class Machine:
         self._add_bad_hosts(port)
         wrapper = self.folder / "bin" / "ssh"
         wrapper.parent.mkdir()
-        wrapper.write_text(f'#!/bin/sh\nexec {SSH} -F {self.folder}/config "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\nexec {SSH} -F {self.folder}/config ${{TEST_SSH_SETENV:+-o "SetEnv=$TEST_SSH_SETENV"}} "$@"\n')
         wrapper.chmod(0o755)
 
     def _add_bad_hosts(self, port):
@@ -585,7 +590,8 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Machine() as far:
+    # Without accounts of their own, TEST_SSH_SETENV may choose the run folder.
+    with Machine(environment={} if makes_accounts else {"XDG_RUNTIME_DIR": None}) as far:
         return subprocess.run(sys.argv[2:], env=far.environment()).returncode
 
 

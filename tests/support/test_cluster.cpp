@@ -24,21 +24,30 @@ class test_nodes {
   }
   test_nodes() { std::atexit([] { instance().end(); }); }
 
-  rh::cluster start(unsigned workers) {
+  /// With its run folder, on this machine, in one of its own.
+  rh::cluster start(unsigned workers, bool over_ssh) {
     namespace d = rh::detail;
     std::string folder = std::filesystem::temp_directory_path() / "runhouse-test-XXXXXX";
     if (::mkdtemp(folder.data()) == nullptr) throw std::runtime_error("no temporary folder");
     folders_.push_back(folder);
-    if (workers != 0) ::setenv("RUNHOUSE_WORKERS", std::to_string(workers).c_str(), 1);
-    auto contact = std::make_shared<d::here_contact>(folder);
-    auto session = d::new_session(true);
+    const std::string count = std::to_string(workers);
+    std::shared_ptr<d::node_contact> contact;
+    if (over_ssh) {
+      const std::string variables = "XDG_RUNTIME_DIR=" + folder + (workers != 0 ? " RUNHOUSE_WORKERS=" + count : "");
+      ::setenv("TEST_SSH_SETENV", variables.c_str(), 1);
+      contact = std::make_shared<d::ssh_contact>(std::getenv("RUNHOUSE_TEST_SSH_HOST"));
+    } else {
+      if (workers != 0) ::setenv("RUNHOUSE_WORKERS", count.c_str(), 1);
+      contact = std::make_shared<d::here_contact>(folder + "/runhouse");
+    }
+    auto session = d::new_session(!over_ssh);
     auto node = contact->reach(session);
     if (workers != 0) ::unsetenv("RUNHOUSE_WORKERS");
     return rh::cluster(std::make_shared<d::node_session>(std::move(contact), std::move(session), std::move(node), &d::print_output));
   }
   void end() {
     for (const std::string& folder : folders_) {
-      rh::detail::here_contact(folder).end_node();
+      rh::detail::here_contact(folder + "/runhouse").end_node();
       std::filesystem::remove_all(folder);
     }
     folders_.clear();
@@ -50,11 +59,11 @@ class test_nodes {
 
 }  // namespace
 
-bool test_cluster_is_node() {
+bool test_cluster_is(std::string_view name) {
   const char* which = std::getenv("RUNHOUSE_TEST_CLUSTER");
-  return which != nullptr && std::string_view(which) == "here";
+  return (which != nullptr ? which : std::string_view("local")) == name;
 }
 rh::cluster test_cluster(unsigned workers) {
-  if (test_cluster_is_node()) return test_nodes::instance().start(workers);
+  if (!test_cluster_is("local")) return test_nodes::instance().start(workers, test_cluster_is("ssh"));
   return workers != 0 ? rh::local(workers) : rh::local();
 }

@@ -3,7 +3,10 @@
 
 #include <runhouse/cluster/cluster.hpp>
 
-/// So many workers of what the variable RUNHOUSE_TEST_CLUSTER says: of this program, or, for "here", of a node of their
-/// own. 0: as many as there are CPUs.
+#include <string_view>
+
+/// So many workers of what the variable RUNHOUSE_TEST_CLUSTER says: of this program, which is "local"; of a node of their
+/// own, for "here"; of one that is reached by ssh, for "ssh", at the host RUNHOUSE_TEST_SSH_HOST, which is this machine and
+/// this user (tests/support/sshd.py). 0: as many as there are CPUs.
 rh::cluster test_cluster(unsigned workers = 0);
-bool test_cluster_is_node();
+bool test_cluster_is(std::string_view name);

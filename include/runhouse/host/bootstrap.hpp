@@ -61,6 +61,7 @@ struct bootstrap_options {
   std::string expected_host;  ///< its name; empty: any
   bool resumes = false;       ///< the program must be there already
   bool ends_node = false;     ///< the program is to end the node there, instead of reaching it
+  std::vector<std::byte> said;  ///< what the program says first to the node, which the bridge says for it
   std::function<void(std::uint64_t done, std::uint64_t of)> progress;  ///< of an upload, in bytes
   bootstrap_state state;
 };
@@ -503,6 +504,7 @@ inline bootstrapped talk::run() {
   script.expected_host = options_.expected_host;
   script.is_to_be_there = options_.resumes;
   script.ends_node = options_.ends_node;
+  script.said = hex_text(options_.said);
   send(bootstrap_script(script));
 
   far_line line = lines_.next(bootstrap_limits::first_line, "run /bin/sh");

@@ -18,6 +18,7 @@ struct script_options {
   std::string expected_host;  ///< by `uname -n`; empty: any
   bool is_to_be_there = false;  ///< the program, from before
   bool ends_node = false;
+  std::string said;  ///< for the bridge: the first bytes that the program says, in hex
 };
 
 /// The text that a plain /bin/sh on a host reads to start a program there, and to have it copied first where it is not
@@ -39,8 +40,9 @@ struct script_options {
 ///     manifest ID                    answer: `manifest SIZE` and so many bytes, raw
 ///     plan SIZE LITERALS TOKEN DISK  and SIZE bytes, raw: the plan and the manifest (host/shipping_plan.hpp). Of that
 ///                                    many bytes to be sent it says `have N`, as it has N from before, takes the rest,
-///                                    says `got N` every 5 s while it works, and in the end `shipped`, and then is
-///                                    `ready`; or `mismatch NAME`, for the hash of that file, and takes commands again
+///                                    says `got N` every 5 s while it works, gives up where none came for 10 minutes,
+///                                    and in the end says `shipped`, and then is `ready`; or `mismatch NAME`, for the
+///                                    hash of that file, and takes commands again
 ///
 /// In the folder, made for this user only:
 ///
@@ -92,12 +94,14 @@ rh_size_of() { rh_size=$(wc -c 2>/dev/null <"$1"); rh_size=$((${rh_size:-0})); }
 rh_sum_of() { set -- $(sha256sum 2>/dev/null <"$1"); rh_sum=${1:-none}; } 2>/dev/null
 rh_free_kib() { set -- $(df -Pk "$rh_folder" 2>/dev/null | tail -n 1); rh_free=${4:-}; case $rh_free in ''|*[!0-9]*) rh_free= ;; esac; }
 
-# PATH, what could not be written there and what was said about it
+# PATH, which could not be written to, and what was said about it, which some tools do without the reason
 rh_write_failed() {
   rh_flat "$2"
+  rh_free_kib
+  if [ -n "$rh_free" ] && [ "$rh_free" -lt 16 ]; then rh_words="No space left, $rh_words"; fi
   case $rh_words in
     *'isk quota'*) rh_fail no-space "$1: this user's quota is used up, and $((rh_needed / 1024 + 1)) KiB are needed" ;;
-    *'No space'*) rh_free_kib
+    *'No space'*)
       rh_fail no-space "$1: the disk is full, ${rh_free:-?} KiB are free, and $((rh_needed / 1024 + 1)) are needed" ;;
     *'ead-only'*) rh_fail read-only "$1: $rh_words" ;;
     *) rh_fail no-write "$1: $rh_words" ;;
@@ -308,10 +312,15 @@ rh_ship() {
   fi
 
   (
+    rh_was=-1 rh_still=0
     while sleep 5 </dev/null >/dev/null 2>&1; do
-      kill -0 $$ 2>/dev/null || exit 0
+      if [ -n "$rh_self" ]; then rh_is_alive $rh_self || exit 0; else kill -0 $$ 2>/dev/null || exit 0; fi
       rh_size_of "$rh_part/data"
       rh_say got $rh_size
+      # Who sends has gone without a word, for 10 minutes: nobody else would end this.
+      if [ $rh_size -eq $rh_was ] && [ ! -d "$rh_part/new" ]; then rh_still=$((rh_still + 1)); else rh_still=0; fi
+      rh_was=$rh_size
+      if [ $rh_still -gt 120 ]; then kill $$; exit 0; fi
     done
   ) &
   rh_ticker=$!
@@ -418,6 +427,7 @@ inline std::string bootstrap_script(const script_options& options) {
   text += set("rh_expected", options.expected_host);
   text += set("rh_resumes", options.is_to_be_there ? "yes" : "");
   text += set("rh_role", options.ends_node ? "end " : "");
+  if (!options.said.empty()) text += "RUNHOUSE_SAID=" + options.said + "\nexport RUNHOUSE_SAID\n";
   text += script_detail::body;
   return text;
 }

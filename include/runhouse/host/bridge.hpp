@@ -38,7 +38,8 @@ class bridge {
 
  private:
   static void say(const std::string& line);
-  static os::unique_fd hand_over(const node_process& node);
+  static std::string bytes_of_hex(std::string_view text);
+  static os::unique_fd hand_over(const node_process& node, const std::string& marker);
 };
 
 // ---- implementation
@@ -52,19 +53,30 @@ inline void bridge::say(const std::string& line) {
   }
 }
 
+inline std::string bridge::bytes_of_hex(std::string_view text) {
+  const auto value = [](char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; };
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < text.size(); i += 2) bytes.push_back(static_cast<char>(value(text[i]) << 4 | value(text[i + 1])));
+  return bytes;
+}
+
 /// The connection that the node closes when it has closed the other.
-inline os::unique_fd bridge::hand_over(const node_process& node) {
+inline os::unique_fd bridge::hand_over(const node_process& node, const std::string& marker) {
   wire::bridged_program program;
   program.files = program_files();
   const char* paths = std::getenv("LD_LIBRARY_PATH");
   if (std::getenv(node_role::libraries) != nullptr && paths != nullptr) program.variables.push_back("LD_LIBRARY_PATH=" + std::string(paths));
+  if (const char* said = std::getenv(node_role::said)) program.said = bytes_of_hex(said);
   std::vector<std::byte> out;
   wire::append_frame(out, {wire::frame_type::bridge, 0, 0, 0}, encode(program));
   const os::unique_fd executable = os::checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "opening this program's own file");
   const int passed[] = {STDIN_FILENO, STDOUT_FILENO, executable.get()};
+  bool is_said = false;
   const auto deadline = std::chrono::steady_clock::now() + limits::node_start;
   for (;;) {
     if (os::unique_fd made = node.connect()) {
+      // Before the node may say something there.
+      if (!std::exchange(is_said, true)) say(marker + " bridged\n");
       const auto sent = os::send(made.get(), out, std::span<const int>(passed));
       if (sent.how == os::transfer::some && sent.bytes == out.size()) return made;
     }
@@ -92,8 +104,7 @@ inline void bridge::run() noexcept {
     }
     // What a login's pipes hold at a time bounds how fast large values come and go.
     for (const int end : {STDIN_FILENO, STDOUT_FILENO}) ::fcntl(end, F_SETPIPE_SZ, 1 << 20);
-    const os::unique_fd held = hand_over(node);
-    say(marker + " bridged\n");
+    const os::unique_fd held = hand_over(node, marker);
     const os::unique_fd nothing = os::checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "opening /dev/null");
     ::dup2(nothing.get(), STDIN_FILENO);
     ::dup2(nothing.get(), STDOUT_FILENO);

@@ -18,13 +18,26 @@
 
 namespace rh::detail {
 
-/// Opens, or resumes, a session over a fresh connection. Blocks, for limits::connect at most. `passed` goes with the
+/// What a program says first on each connection, to open a session or resume one.
+/// Errors: errc::node_not_started where it is more than a node takes.
+inline std::vector<std::byte> greeting(const wire::hello& hello, const wire::open_session& session) {
+  std::vector<std::byte> out;
+  wire::append_frame(out, {wire::frame_type::hello, 0, 0, 0}, encode(hello));
+  const std::vector<std::byte> open = encode(session);
+  if (open.size() > limits::frame_bytes) {
+    fail(errc::node_not_started, "the environment of this program is over " + std::to_string(limits::frame_bytes) +
+                                     " bytes, more than a node takes; unset large variables");
+  }
+  wire::append_frame(out, {wire::frame_type::open, 0, 0, 0}, open);
+  return out;
+}
+
+/// Opens, or resumes, a session over a fresh connection: says `out`, which is empty where it was said already. Blocks, for limits::connect at most. `passed` goes with the
 /// first byte: this program's executable, for a session that is opened on this machine. `name` is what messages call
 /// the node.
 /// Errors: errc::connection_lost where another try may succeed; errc::node_incompatible; errc::node_lost where the node
 /// does not know the session; errc::node_not_started where what it is told is refused.
-inline reached_node shake_hands(open_connection fresh, const wire::hello& hello, const wire::open_session& session, std::span<const int> passed,
-                                const std::string& name) {
+inline reached_node shake_hands(open_connection fresh, std::span<const std::byte> out, bool resumes, std::span<const int> passed, const std::string& name) {
   using clock = std::chrono::steady_clock;
   const auto deadline = clock::now() + limits::connect;
   const os::duplex& stream = fresh.stream;
@@ -36,16 +49,8 @@ inline reached_node shake_hands(open_connection fresh, const wire::hello& hello,
     }
   };
 
-  std::vector<std::byte> out;
-  wire::append_frame(out, {wire::frame_type::hello, 0, 0, 0}, encode(hello));
-  const std::vector<std::byte> open = encode(session);
-  if (open.size() > limits::frame_bytes) {
-    fail(errc::node_not_started, "the environment of this program is over " + std::to_string(limits::frame_bytes) +
-                                     " bytes, more than a node takes; unset large variables");
-  }
-  wire::append_frame(out, {wire::frame_type::open, 0, 0, 0}, open);
   for (std::size_t sent = 0; sent < out.size();) {
-    const auto rest = std::span<const std::byte>(out).subspan(sent);
+    const auto rest = out.subspan(sent);
     const auto done = sent == 0 && !passed.empty() ? stream.send(rest, passed) : stream.send(rest);
     if (done.how == os::transfer::some) sent += done.bytes;
     if (done.how == os::transfer::would_block) wait_until(POLLOUT);
@@ -61,7 +66,7 @@ inline reached_node shake_hands(open_connection fresh, const wire::hello& hello,
       const auto code = said ? static_cast<errc>(said->code) : errc::protocol_error;
       const std::string what = "the node of " + name + " refused the connection: " + (said ? said->text : "in a way that is no sentence");
       if (code == errc::node_incompatible) fail(code, what + "; rh::restart(\"" + name + "\") ends it, and what it has");
-      fail(session.resumes ? errc::node_lost : errc::node_not_started, what);
+      fail(resumes ? errc::node_lost : errc::node_not_started, what);
     }
     if (next && !greeted && next->header.type == wire::frame_type::hello) {
       auto h = wire::decode_hello(next->payload);

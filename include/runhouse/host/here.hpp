@@ -15,6 +15,7 @@
 #include <string>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace rh::detail {
 
@@ -42,13 +43,14 @@ inline reached_node here_contact::reach(const wire::open_session& session) {
   hello.program = program_files();
   const os::unique_fd executable = os::checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "opening this program's own file");
   const int passed[] = {executable.get()};
+  const std::vector<std::byte> first = greeting(hello, session);
   const auto deadline = clock::now() + limits::node_start;
   for (;;) {
     if (os::unique_fd made = node.connect()) {
       try {
         open_connection fresh;
         fresh.stream = os::duplex(std::move(made));
-        return shake_hands(std::move(fresh), hello, session, session.resumes ? std::span<const int>() : std::span<const int>(passed), name_);
+        return shake_hands(std::move(fresh), first, session.resumes, session.resumes ? std::span<const int>() : std::span<const int>(passed), name_);
       } catch (const error& e) {
         if (e.kind() != errc::connection_lost) throw;
         if (session.resumes && node.runs()) throw;

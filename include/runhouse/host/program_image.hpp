@@ -25,7 +25,7 @@
 namespace rh::detail {
 
 /// All 64 digits of a hash, as sha256sum writes them.
-inline std::string hex_text(const wire::hash256& hash);
+inline std::string hex_text(std::span<const std::byte> hash);
 
 /// Whether a file of a program may be called so where it is shipped to: "program", or "lib/" and a plain name. The names
 /// go through a shell and come back from a host.
@@ -102,7 +102,7 @@ inline std::vector<program_image::source> own_program_files();
 
 // ---- implementation
 
-inline std::string hex_text(const wire::hash256& hash) {
+inline std::string hex_text(std::span<const std::byte> hash) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string text;
   text.reserve(2 * hash.size());

@@ -16,7 +16,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -48,9 +47,9 @@ class ssh_contact final : public node_contact {
   class login final : public far_channel {
    public:
     explicit login(std::shared_ptr<ssh_process> ssh) : ssh_(std::move(ssh)), stream_(ssh_->take_stream()) {}
-    std::size_t read(std::span<std::byte> into, clock::time_point deadline) override;
-    std::size_t write_some(std::span<const std::byte> from) override;
-    bool wait(bool for_reading, bool for_writing, clock::time_point deadline) override;
+    inline std::size_t read(std::span<std::byte> into, clock::time_point deadline) override;
+    inline std::size_t write_some(std::span<const std::byte> from) override;
+    inline bool wait(bool for_reading, bool for_writing, clock::time_point deadline) override;
     os::duplex take_stream() noexcept { return std::move(stream_); }
 
    private:
@@ -59,7 +58,7 @@ class ssh_contact final : public node_contact {
     os::received_fds none_;
   };
 
-  bootstrapped log_in(bootstrap_options options, os::duplex& stream);
+  bootstrapped log_in(bootstrap_options& options, os::duplex& stream);
   void show_progress(std::uint64_t done, std::uint64_t of);
 
   const std::string name_;
@@ -104,7 +103,7 @@ inline void ssh_contact::show_progress(std::uint64_t done, std::uint64_t of) {
 
 /// Until the far side's bridge, or what was asked for instead, has done its part. Where the host closes the connection
 /// at once, as one to which many connect does, or an upload breaks off, some tries are made.
-inline bootstrapped ssh_contact::log_in(bootstrap_options options, os::duplex& stream) {
+inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& stream) {
   if (const char* folder = std::getenv("RUNHOUSE_REMOTE_FOLDER")) options.folder = folder;
   options.progress = [this](std::uint64_t done, std::uint64_t of) { show_progress(done, of); };
   std::chrono::milliseconds pause = limits::login_again;
@@ -148,18 +147,20 @@ inline reached_node ssh_contact::reach(const wire::open_session& session) {
   const std::lock_guard lock(mutex_);
   bootstrap_options options;
   options.resumes = session.resumes;
+  options.said = greeting(hello_of_program(), session);
   if (session.resumes) options.expected_host = far_name_;
-  open_connection fresh;
-  const bootstrapped there = log_in(std::move(options), fresh.stream);
-  far_name_ = there.host.name;
-  for (std::span<const std::byte> rest = there.rest; !rest.empty();) {
-    const auto room = fresh.in.room();
-    const std::size_t n = std::min(room.size(), rest.size());
-    std::memcpy(room.data(), rest.data(), n);
-    fresh.in.received(n);
-    rest = rest.subspan(n);
+  for (unsigned tries = 1;; ++tries) {
+    open_connection fresh;
+    const bootstrapped there = log_in(options, fresh.stream);
+    far_name_ = there.host.name;
+    fresh.in.add(there.rest);
+    try {
+      return shake_hands(std::move(fresh), {}, session.resumes, {}, name_);
+    } catch (const error& e) {
+      // The node may have ended just then, or the connection broke; what is resumed is tried again by who does so.
+      if (e.kind() != errc::connection_lost || session.resumes || tries >= limits::logins) throw;
+    }
   }
-  return shake_hands(std::move(fresh), hello_of_program(), session, {}, name_);
 }
 
 inline void ssh_contact::end_node() {
@@ -167,7 +168,7 @@ inline void ssh_contact::end_node() {
   bootstrap_options options;
   options.ends_node = true;
   os::duplex stream;
-  log_in(std::move(options), stream);
+  log_in(options, stream);
 }
 
 }  // namespace rh::detail

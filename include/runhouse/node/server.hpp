@@ -87,6 +87,7 @@ class server final : program_session::owner {
   void accept_all();
   void expect(shared_greeting g);
   void watch(const shared_greeting& g);
+  void serve(const shared_greeting& g);
   bool bridge(const shared_greeting& g, const wire::frame& in);
   bool read(const shared_greeting& g);
   bool greet(const shared_greeting& g, const wire::frame& in);

@@ -3,6 +3,7 @@
 
 #include <runhouse/wire/frame.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -35,6 +36,16 @@ class frame_buffer {
     return std::span(bytes_).subspan(end_);
   }
   void received(std::size_t n) noexcept { end_ += n; }
+  /// The same with bytes that came another way.
+  void add(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto into = room();
+      const std::size_t n = std::min(into.size(), bytes.size());
+      std::memcpy(into.data(), bytes.data(), n);
+      received(n);
+      bytes = bytes.subspan(n);
+    }
+  }
 
   /// True if next() will give a frame now.
   bool has_next() const noexcept {

@@ -42,6 +42,7 @@ constexpr bool is_counted(frame_type t) noexcept {
 struct bridged_program {
   hash256 files{};                     ///< as the program's workers will say in their hello
   std::vector<std::string> variables;  ///< NAME=value, in its workers beside the node's own environment
+  std::string said;                    ///< the first bytes that the program has said
   bool operator==(const bridged_program&) const = default;
 };
 
@@ -174,6 +175,7 @@ inline std::vector<std::byte> encode(const bridged_program& b) {
   byte_writer out(bytes);
   out.put(b.files);
   detail::encode(b.variables, out);
+  out.put_text(b.said);
   return bytes;
 }
 
@@ -182,6 +184,7 @@ inline result<bridged_program> decode_bridged(std::span<const std::byte> in) {
   bridged_program b;
   b.files = detail::take_array<32>(read);
   b.variables = detail::decode_texts(read);
+  b.said = read.text();
   if (!read.ok() || !std::ranges::all_of(b.variables, &detail::is_variable)) return errc::protocol_error;
   return b;
 }

@@ -11,7 +11,10 @@ A fault is a function of the run, which has what a fault may touch:
     run.later(seconds, action)  what is to be done then
     run.continue_later(seconds, pid)  it was stopped
     run.journal                 to give functions an order
-    run.proxy                   the ByteProxy before the node, where the cluster has a socket
+    run.cluster                 its name
+    run.proxy                   the ByteProxy before the node, where the cluster has a socket or is reached by ssh
+    run.ssh()                   the pid of the program's ssh; 0 where it has none
+    run.machine                 the sshd.Machine, where the cluster is one
 
 and of a random.Random, from which all that is by chance comes: so that a seed replays.
 
@@ -25,7 +28,9 @@ from typing import Callable
 import journal as j
 from byte_proxy import Fault as byte_fault
 
-LOCAL, HERE = "local", "here"
+LOCAL, HERE, SSH = "local", "here", "ssh"
+NODES = (HERE, SSH)
+ALL = (LOCAL, *NODES)
 WORKER_ERRORS = frozenset({"worker_died", "worker_not_started"})
 NODE_ERRORS = WORKER_ERRORS | {"node_lost"}
 
@@ -63,7 +68,8 @@ def order(name):
 def stop(whom, low, high):
     """SIGSTOP, and SIGCONT so many seconds later."""
     def happen(run, chance):
-        pids = run.workers() if whom == "workers" else [run.program if whom == "program" else run.node()]
+        one = {"program": lambda: run.program, "node": run.node, "ssh": run.ssh}
+        pids = run.workers() if whom == "workers" else [one[whom]()]
         if whom == "workers" and pids and chance.random() < 0.7:
             pids = [chance.choice(pids)]
         seconds = chance.uniform(low, high)
@@ -85,45 +91,51 @@ def kill_node(run, chance):
 
 
 def on_bytes(kind, low=0.0, high=0.0, seconds=(0.0, 0.0), is_inside=False):
-    """A fault of the connection: behind some frame from now, or inside of one."""
+    """A fault of the connection: behind some frame from now, or inside of one; where frames cannot be seen, some bytes on."""
     def happen(run, chance):
-        run.proxy.arm(byte_fault(kind, chance.choice(("up", "down")), frames=chance.randint(1, 200),
-                                 inside=chance.randint(1, 60) if is_inside else 0, seconds=chance.uniform(*seconds),
-                                 amount=chance.uniform(low, high), mask=1 << chance.randrange(8)))
+        direction = chance.choice(("up", "down"))
+        frames, inside = chance.randint(1, 200), chance.randint(1, 60) if is_inside else 0
+        where = {"frames": frames, "inside": inside} if run.cluster == HERE else {"bytes": 64 * frames + inside}
+        run.proxy.arm(byte_fault(kind, direction, seconds=chance.uniform(*seconds), amount=chance.uniform(low, high),
+                                 mask=1 << chance.randrange(8), **where))
     return happen
 
 
 TABLE = (
     # A worker, from outside and from inside of a function.
-    Fault("worker_killed", (LOCAL, HERE), 20, signal_worker(signal.SIGKILL), WORKER_ERRORS),
-    Fault("worker_segfault", (LOCAL, HERE), 6, signal_worker(signal.SIGSEGV), WORKER_ERRORS),
-    Fault("worker_terminated", (LOCAL, HERE), 6, signal_worker(signal.SIGTERM), WORKER_ERRORS),
-    Fault("all_workers_killed", (LOCAL, HERE), 6, kill_all_workers, WORKER_ERRORS),
-    Fault("worker_stopped", (LOCAL, HERE), 10, stop("workers", 0.01, 0.4)),
-    Fault("worker_stopped_long", (LOCAL, HERE), 1, stop("workers", 2.2, 3.0)),
-    Fault("function_exits", (LOCAL, HERE), 8, order("exit"), WORKER_ERRORS),
-    Fault("function_exits_quickly", (LOCAL, HERE), 4, order("quick_exit"), WORKER_ERRORS),
-    Fault("function_aborts", (LOCAL, HERE), 8, order("abort"), WORKER_ERRORS),
-    Fault("function_segfaults", (LOCAL, HERE), 8, order("segfault"), WORKER_ERRORS),
-    Fault("function_killed", (LOCAL, HERE), 8, order("kill"), WORKER_ERRORS),
-    Fault("function_closes_descriptors", (LOCAL, HERE), 4, order("close_descriptors"), WORKER_ERRORS),
+    Fault("worker_killed", ALL, 20, signal_worker(signal.SIGKILL), WORKER_ERRORS),
+    Fault("worker_segfault", ALL, 6, signal_worker(signal.SIGSEGV), WORKER_ERRORS),
+    Fault("worker_terminated", ALL, 6, signal_worker(signal.SIGTERM), WORKER_ERRORS),
+    Fault("all_workers_killed", ALL, 6, kill_all_workers, WORKER_ERRORS),
+    Fault("worker_stopped", ALL, 10, stop("workers", 0.01, 0.4)),
+    Fault("worker_stopped_long", ALL, 1, stop("workers", 2.2, 3.0)),
+    Fault("function_exits", ALL, 8, order("exit"), WORKER_ERRORS),
+    Fault("function_exits_quickly", ALL, 4, order("quick_exit"), WORKER_ERRORS),
+    Fault("function_aborts", ALL, 8, order("abort"), WORKER_ERRORS),
+    Fault("function_segfaults", ALL, 8, order("segfault"), WORKER_ERRORS),
+    Fault("function_killed", ALL, 8, order("kill"), WORKER_ERRORS),
+    Fault("function_closes_descriptors", ALL, 4, order("close_descriptors"), WORKER_ERRORS),
     # The program.
-    Fault("program_stopped", (LOCAL, HERE), 6, stop("program", 0.01, 0.4)),
-    Fault("program_stopped_long", (LOCAL, HERE), 1, stop("program", 2.2, 3.0)),
-    Fault("program_killed", (LOCAL, HERE), 2, end_program(signal.SIGKILL), frozenset(), ends_program=True),
-    Fault("program_interrupted", (LOCAL, HERE), 1, end_program(signal.SIGINT), frozenset({"cancelled"}), ends_program=True),
+    Fault("program_stopped", ALL, 6, stop("program", 0.01, 0.4)),
+    Fault("program_stopped_long", ALL, 1, stop("program", 2.2, 3.0)),
+    Fault("program_killed", ALL, 2, end_program(signal.SIGKILL), frozenset(), ends_program=True),
+    Fault("program_interrupted", ALL, 1, end_program(signal.SIGINT), frozenset({"cancelled"}), ends_program=True),
     # The node, where it is a process of its own, and the connection to it.
-    Fault("node_killed", (HERE,), 2, kill_node, NODE_ERRORS),
-    Fault("node_stopped", (HERE,), 6, stop("node", 0.01, 0.4)),
-    Fault("node_stopped_long", (HERE,), 1, stop("node", 2.2, 3.0)),
-    Fault("connection_cut", (HERE,), 6, on_bytes("cut")),
-    Fault("connection_cut_inside", (HERE,), 6, on_bytes("cut", is_inside=True)),
-    Fault("connection_reset", (HERE,), 4, on_bytes("reset", is_inside=True)),
-    Fault("connection_half_closed", (HERE,), 4, on_bytes("half_close")),
-    Fault("connection_stalled", (HERE,), 4, on_bytes("stall", seconds=(0.05, 1.0))),
-    Fault("connection_delayed", (HERE,), 4, on_bytes("delay", 0.001, 0.05, (0.1, 1.0))),
-    Fault("connection_slow", (HERE,), 4, on_bytes("rate", 20_000, 2_000_000, (0.1, 1.0))),
+    Fault("node_killed", NODES, 2, kill_node, NODE_ERRORS),
+    Fault("node_stopped", NODES, 6, stop("node", 0.01, 0.4)),
+    Fault("node_stopped_long", NODES, 1, stop("node", 2.2, 3.0)),
+    Fault("connection_cut", NODES, 6, on_bytes("cut")),
+    Fault("connection_cut_inside", NODES, 6, on_bytes("cut", is_inside=True)),
+    Fault("connection_reset", NODES, 4, on_bytes("reset", is_inside=True)),
+    Fault("connection_half_closed", NODES, 4, on_bytes("half_close")),
+    Fault("connection_stalled", NODES, 4, on_bytes("stall", seconds=(0.05, 1.0))),
+    Fault("connection_delayed", NODES, 4, on_bytes("delay", 0.001, 0.05, (0.1, 1.0))),
+    Fault("connection_slow", NODES, 4, on_bytes("rate", 20_000, 2_000_000, (0.1, 1.0))),
     Fault("byte_flipped", (HERE,), 1, on_bytes("flip", is_inside=True), NODE_ERRORS, spoils=True),
+    # What there is of a login; what was changed on its way does not get through.
+    Fault("login_killed", (SSH,), 4, lambda run, chance: run.machine.server.drop()),
+    Fault("login_stopped", (SSH,), 4, stop("ssh", 0.01, 0.4)),
+    Fault("byte_flipped_on_the_way", (SSH,), 4, on_bytes("flip")),
 )
 BY_NAME = {fault.name: fault for fault in TABLE}
 

@@ -32,6 +32,10 @@ import journal as j
 import plan
 from byte_proxy import ByteProxy
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ["RUNHOUSE_TEST_OWN_ACCOUNT"] = "1"  # functions there write to the journal here
+import sshd
+
 LONGEST_OPERATION = 128      # calls, as fault_load has it
 SILENCE_SECONDS = 60         # without an outcome, from which on it is a hang
 GONE_SECONDS = 5             # from the end of the program to that of all its processes
@@ -51,7 +55,7 @@ def seconds_of(text):
 def options_of(arguments):
     parser = argparse.ArgumentParser(prog="./dev faults", allow_abbrev=False)
     parser.add_argument("program")
-    parser.add_argument("--cluster", default="local", choices=[plan.LOCAL, plan.HERE])
+    parser.add_argument("--cluster", default="local", choices=plan.ALL)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--for", dest="seconds", type=seconds_of)
     parser.add_argument("--calls", type=int)
@@ -131,7 +135,8 @@ class Round:
         slots = calls + LONGEST_OPERATION * options.lanes
         self.journal = j.Journal(self.folder / "journal", self.folder / "history", slots, hash_of(options.seed, number))
         self.plan = plan.Plan(options.cluster, options.seed, number, calls, options.every, options.only)
-        self.proxy = None
+        self.cluster = options.cluster
+        self.proxy = self.machine = None
         self.program = 0
         self.happened = collections.Counter()
         self.errors = set()
@@ -152,6 +157,14 @@ class Round:
         words = read(self.folder / "run" / "runhouse" / "node.lock").split()
         return int(words[0]) if words and words[0].isdigit() else 0
 
+    def ssh(self):
+        """0 where there is none now."""
+        for pid in marked_processes(self.mark):
+            stat = read(f"/proc/{pid}/stat").rpartition(b")")
+            if stat[0].endswith(b"(ssh") and int(stat[2].split()[1]) == self.program:
+                return pid
+        return 0
+
     def start_node(self):
         """By a program of no calls, which does not go through the proxy. It has a journal of its own."""
         folder = self.folder / f"starter{len(self._starters)}"
@@ -159,7 +172,7 @@ class Round:
         j.Journal(folder / "journal", folder / "history", LONGEST_OPERATION, 0).close()
         environment = self.environment() | {"FAULT_JOURNAL": str(folder / "journal")}
         with open(folder / "output", "wb") as output:
-            self._starters.append(self.start(0, environment, folder / "history", output))
+            self._starters.append(self.start(0, environment, folder / "history", output, "direct"))
 
     def signal(self, pid, number):
         """Whether it was sent. The mark is read again while the process cannot become another."""
@@ -193,11 +206,11 @@ class Round:
         own["FAULT_JOURNAL"] = str(self.folder / "journal")
         own["TMPDIR"], own["XDG_RUNTIME_DIR"], own["HOME"] = (str(self.folder / n) for n in ("tmp", "run", "home"))
         own.setdefault("RUNHOUSE_WORKERS", "3")
-        return own
+        return self.machine.environment(**{**own, "PATH": f"{self.machine.folder}/bin:{own['PATH']}"}) if self.machine else own
 
-    def start(self, calls, environment, history, output):
+    def start(self, calls, environment, history, output, host="far"):
         libc = ctypes.CDLL(None)
-        command = [self.options.program, "--cluster", self.options.cluster, "--history", str(history), "--calls", str(calls),
+        command = [self.options.program, "--cluster", host if self.machine else self.cluster, "--history", str(history), "--calls", str(calls),
                    "--lanes", str(self.options.lanes)]
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                 start_new_session=True, preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
@@ -205,11 +218,19 @@ class Round:
     def run(self):
         """The sentences about what was wrong."""
         environment = self.environment()
+        if self.cluster == plan.SSH:
+            # There everything is as here, but that another HOME has nothing of the program yet.
+            there = {name: environment[name] for name in environment if name.startswith(("FAULT_", "TMPDIR", "XDG_RUNTIME", "RUNHOUSE_WORKERS", "ASAN", "TSAN", "UBSAN"))}
+            self.machine = sshd.Machine(environment={**there, "HOME": str(self.folder / "home")}, through_proxy=True)
+            self.machine.add_host("direct", self.machine.server.port)
+            self.proxy = self.machine.proxy
+            environment = self.environment()
         with open(self.folder / "output", "w+b") as output:
             try:
-                if self.options.cluster == plan.HERE:
+                if self.cluster in plan.NODES:
                     self.start_node()
                     self._starters[0].wait(60)
+                if self.cluster == plan.HERE:
                     environment["RUNHOUSE_NODE_SOCKET"] = str(self.folder / "near.sock")
                     self.proxy = ByteProxy(environment["RUNHOUSE_NODE_SOCKET"],
                                            str(self.folder / "run" / "runhouse" / "node.sock"))
@@ -282,7 +303,7 @@ class Round:
             self.wrong.append(f"the program ended with {code}")
         elif code == 0 and self.journal.phase != j.DONE:
             self.wrong.append("the program ended in its middle, with 0")
-        if self.options.cluster == plan.HERE:
+        if self.cluster in plan.NODES:
             self._end_node()
         deadline = time.monotonic() + GONE_SECONDS
         left = marked_processes(self.mark)
@@ -292,7 +313,7 @@ class Round:
         if left:
             self.wrong.append(f"{len(left)} processes are left {GONE_SECONDS} s later:\n  " + "\n  ".join(map(describe, left)))
         # A node that was killed leaves its socket and lock, and so does one that ends; nobody leaves anything in tmp.
-        allowed = {"run/runhouse"} if self.options.cluster == plan.HERE else set()
+        allowed = {"run/runhouse"} if self.cluster in plan.NODES else set()
         for folder in ("tmp", "run"):
             files = [str(f.relative_to(self.folder)) for f in (self.folder / folder).rglob("*") if not f.is_dir()]
             files = [f for f in files if str(pathlib.Path(f).parent) not in allowed]
@@ -308,7 +329,9 @@ class Round:
         for number in (signal.SIGCONT, signal.SIGKILL):
             for pid in marked_processes(self.mark):
                 self.signal(pid, number)
-        if self.proxy is not None:
+        if self.machine is not None:
+            self.machine.close()
+        elif self.proxy is not None:
             self.proxy.close()
 
     def _check(self):

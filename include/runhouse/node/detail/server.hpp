@@ -107,23 +107,30 @@ inline void server::expect(shared_greeting g) {
     refuse(*late, errc::timed_out, "nothing that begins a session came in time");
     greetings_.remove(late);
   });
-  watch(g);
+  // Some of it may be here already.
+  asio::post(runtime_.io(), [this, life = std::weak_ptr(life_), weak = std::weak_ptr(g)] {
+    const auto greeted = weak.lock();
+    if (!life.expired() && greeted) serve(greeted);
+  });
 }
 
 inline void server::watch(const shared_greeting& g) {
   g->events.async_wait(asio::posix::stream_descriptor::wait_read, [this, life = std::weak_ptr(life_), weak = std::weak_ptr(g)](std::error_code error) {
     const auto greeted = weak.lock();
-    if (error || life.expired() || !greeted) return;
-    bool goes_on = false;
-    try {
-      goes_on = read(greeted);
-    } catch (const std::exception& e) {
-      refuse(*greeted, errc::protocol_error, e.what());
-    }
-    if (goes_on) return watch(greeted);
-    greeted->close_events();
-    greetings_.remove(greeted);
+    if (!error && !life.expired() && greeted) serve(greeted);
   });
+}
+
+inline void server::serve(const shared_greeting& g) {
+  bool goes_on = false;
+  try {
+    goes_on = read(g);
+  } catch (const std::exception& e) {
+    refuse(*g, errc::protocol_error, e.what());
+  }
+  if (goes_on) return watch(g);
+  g->close_events();
+  greetings_.remove(g);
 }
 
 /// True if more must come.
@@ -178,6 +185,7 @@ inline bool server::bridge(const shared_greeting& g, const wire::frame& in) {
   os::unique_fd far_in = take();
   auto through = std::make_shared<greeting>(runtime_, os::duplex(std::move(far_in), take()));
   os::unique_fd executable = take();
+  through->in.add(std::as_bytes(std::span(program->said)));
   through->bridge.emplace(bridged{g->stream.take_in(), std::move(executable), std::move(*program)});
   expect(std::move(through));
   return false;
@@ -205,6 +213,8 @@ inline bool server::say(greeting& g, const wire::session_opened& opened) {
 
 inline void server::open(const shared_greeting& g, wire::open_session open) {
   auto known = sessions_.find(open.id);
+  // Opened, and nobody has heard of it: the connection broke before the answer came.
+  if (!open.resumes && known != sessions_.end() && known->second->received() == 0) open.resumes = true;
   if (open.resumes != (known != sessions_.end())) {
     return refuse(*g, errc::node_lost, open.resumes ? "this node does not know the session; it was ended, or another node had it" : "the session is open already");
   }
