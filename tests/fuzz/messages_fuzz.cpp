@@ -98,6 +98,13 @@ std::vector<function_row> some_functions() {
   return {{{0, 0x1234, {}}, {}, "FiiiE", "add"}, {{function_id::by_name, 0, "FvvE"}, {}, "", ""}};
 }
 
+bridged_program some_bridged() {
+  bridged_program b;
+  b.files[0] = std::byte{7};
+  b.variables = {"LD_LIBRARY_PATH=/home/.runhouse/lib"};
+  b.said = "RH";
+  return b;
+}
 open_session some_open() {
   open_session o;
   o.is_same_machine = true;
@@ -164,6 +171,7 @@ const std::vector<decoder>& decoders() {
        check<message_traits<session_outcome>::decode>,
        {encoded(some_session_outcome(session_outcome::kind::value)), encoded(some_session_outcome(session_outcome::kind::error)),
         encoded(some_session_outcome(session_outcome::kind::stays))}},
+      {"bridge", check<decode_bridged>, {encoded(some_bridged())}},
   };
   return table;
 }

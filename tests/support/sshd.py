@@ -416,7 +416,7 @@ class Server:
         """It listens no more; what is connected stays."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.communicate()
+            self.process.wait()
 
     def close(self):
         connected = below(self.process.pid) if self.process.poll() is None else set()

@@ -67,6 +67,8 @@ inline constexpr std::chrono::seconds connect{10};
 /// so many tries.
 inline constexpr std::chrono::milliseconds login_again{250};
 inline constexpr unsigned logins = 6;
+/// How long ssh has to end by itself when its session has ended.
+inline constexpr std::chrono::seconds login_end{2};
 /// From starting a node to its being there: it waits for nothing but the loader.
 inline constexpr std::chrono::seconds node_start{30};
 /// How long a node has to end when it is told to, before it is killed.

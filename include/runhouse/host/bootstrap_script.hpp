@@ -202,10 +202,10 @@ rh_start() {
   if [ -n "$rh_had_locale" ]; then LC_ALL=$rh_locale; else unset LC_ALL; fi
   if [ -d "$rh_program/lib" ]; then
     rh_paths=$rh_program/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    RUNHOUSE_LIBRARIES=$rh_program/lib LD_LIBRARY_PATH=$rh_paths RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+    RUNHOUSE_LIBRARIES=$rh_program/lib LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
     rh_code=$?
   else
-    RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+    RUNHOUSE_SAID=$rh_said_first RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
     rh_code=$?
   fi
   if [ $rh_code -eq 0 ] || [ -n "$rh_bridged" ]; then exit $rh_code; fi
@@ -312,8 +312,12 @@ rh_ship() {
   fi
 
   (
-    rh_was=-1 rh_still=0
-    while sleep 5 </dev/null >/dev/null 2>&1; do
+    rh_was=-1 rh_still=0 rh_sleep=
+    trap 'kill "$rh_sleep" 2>/dev/null; exit 0' TERM
+    while :; do
+      sleep 5 </dev/null >/dev/null 2>&1 &
+      rh_sleep=$!
+      wait $rh_sleep || exit 0
       if [ -n "$rh_self" ]; then rh_is_alive $rh_self || exit 0; else kill -0 $$ 2>/dev/null || exit 0; fi
       rh_size_of "$rh_part/data"
       rh_say got $rh_size
@@ -427,7 +431,7 @@ inline std::string bootstrap_script(const script_options& options) {
   text += set("rh_expected", options.expected_host);
   text += set("rh_resumes", options.is_to_be_there ? "yes" : "");
   text += set("rh_role", options.ends_node ? "end " : "");
-  if (!options.said.empty()) text += "RUNHOUSE_SAID=" + options.said + "\nexport RUNHOUSE_SAID\n";
+  text += set("rh_said_first", options.said);
   text += script_detail::body;
   return text;
 }

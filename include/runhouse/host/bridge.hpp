@@ -76,7 +76,10 @@ inline os::unique_fd bridge::hand_over(const node_process& node, const std::stri
   for (;;) {
     if (os::unique_fd made = node.connect()) {
       // Before the node may say something there.
-      if (!std::exchange(is_said, true)) say(marker + " bridged\n");
+      if (!std::exchange(is_said, true)) {
+        say(marker + " bridged\n");
+        ::kill(::getppid(), SIGUSR1);  // the script that started this says nothing more in that stream
+      }
       const auto sent = os::send(made.get(), out, std::span<const int>(passed));
       if (sent.how == os::transfer::some && sent.bytes == out.size()) return made;
     }

@@ -35,7 +35,7 @@ class ssh_contact final : public node_contact {
  public:
   /// `host` as ssh takes it. Errors: errc::unknown_cluster.
   explicit ssh_contact(std::string host) : name_(std::move(host)) { check_host(name_); }
-  ~ssh_contact() override = default;
+  inline ~ssh_contact() override;
   inline reached_node reach(const wire::open_session& session) override;
   inline void end_node() override;
   const std::string& name() const noexcept override { return name_; }
@@ -108,7 +108,7 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
   options.progress = [this](std::uint64_t done, std::uint64_t of) { show_progress(done, of); };
   std::chrono::milliseconds pause = limits::login_again;
   std::uint64_t uploaded = 0;
-  for (unsigned tries = 1;; ++tries) {
+  for (unsigned tries = 1;; ++tries, pause = std::min(2 * pause, limits::reconnect_longest)) {
     if (ssh_) ssh_->terminate();
     ssh_ = ssh_process::start(name_, "exec /bin/sh -s");
     login far(ssh_);
@@ -122,25 +122,37 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
       return there;
     } catch (const error& e) {
       if (e.kind() != errc::connection_lost && e.kind() != errc::timed_out) throw;
-      const bool had_begun = options.state.had_begun;
-      if (!had_begun && e.kind() == errc::connection_lost) {
+      const bool is_closed = e.kind() == errc::connection_lost;
+      if (!options.state.had_begun && is_closed) {
         const auto ended = ssh_->wait(limits::silence);
         const int code = ended && ended->kind == os::exit_status::how::exited ? ended->number : -1;
-        const ssh_failure why = ssh_failure_of(name_, code, ssh_->said());
+        ssh_failure why = ssh_failure_of(name_, code, ssh_->said());
         if (why.is_older_ssh && !is_older_ssh().exchange(true)) continue;
+        if (why.code == errc::node_not_started) why.what += std::string("; ") + e.what();  // with what the shell printed
         if (options.resumes && why.code != errc::host_key_refused) fail(errc::connection_lost, why.what);
         if (!why.may_be_busy || tries >= limits::logins) fail(why.code, why.what);
       } else {
-        const std::string what = e.kind() == errc::timed_out ? name_ + " stopped to answer while the program was started there"
-                                                             : "the connection to " + name_ + " broke while the program was started there";
+        const std::string what = is_closed ? "the connection to " + name_ + " broke while this program was started there" : name_ + ": " + e.what();
         if (options.resumes) fail(errc::connection_lost, what);
-        if (std::exchange(uploaded, options.state.uploaded) < options.state.uploaded) tries = 1;  // it gets on
+        if (!options.state.had_begun) fail(errc::node_not_started, what);
+        if (std::exchange(uploaded, options.state.uploaded) < options.state.uploaded) {  // it gets on
+          tries = 1;
+          pause = limits::login_again;
+        }
         if (tries >= limits::logins) fail(errc::host_unreachable, what);
       }
     }
     std::this_thread::sleep_for(pause);
-    pause = std::min(2 * pause, limits::reconnect_longest);
   }
+}
+
+/// ssh ends by itself when the far side has closed the connection; but not where something there, as what a start-up file
+/// has left in the background, holds the login's output.
+inline ssh_contact::~ssh_contact() {
+  if (!ssh_ || ssh_->wait(std::chrono::milliseconds(0))) return;
+  os::start_thread([ssh = std::move(ssh_)] {
+    if (!ssh->wait(limits::login_end)) ssh->terminate();
+  });
 }
 
 inline reached_node ssh_contact::reach(const wire::open_session& session) {
