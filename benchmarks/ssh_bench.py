@@ -87,9 +87,9 @@ def main():
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runhouse-bench-")))
         os.chmod(folder, 0o755)
         far = stack.enter_context(sshd.Machine())
-        slow = stack.enter_context(byte_proxy.ByteProxy(("127.0.0.1", 0), ("127.0.0.1", far.server.port)))
-        slow.arm(byte_proxy.Fault("delay", seconds=0.025, connection="every"))
-        far.add_host("slow", slow.address[1])
+        slow = stack.enter_context(sshd.Line([far.server.port]))
+        slow.each = [byte_proxy.Fault("delay", amount=0.025, seconds=1e6)]
+        far.add_host("slow", slow.port)
         b = Bench(far, folder)
         program = build(folder, "program")
         print(f"{'':62} {'ours':>12} {'ssh':>12} {'':6} {'ratio':>6}    bar")

@@ -78,6 +78,13 @@ struct early_role_of {
 template <class T>
 __attribute__((init_priority(101))) early_role early_role_of<T>::instance;
 
+/// As a task, so that Ctrl-C ends the wait.
+inline task<cluster> connected(std::string name) {
+  auto reached = connect(name);
+  cluster made = co_await reached;
+  co_return made;
+}
+
 }  // namespace detail
 
 template <std::same_as<int> Argc>
@@ -100,10 +107,10 @@ int main(int argc, char** argv, Program program) {
     auto root = [&] {
       if constexpr (std::is_invocable_v<Program&, cluster>) {
         const std::string name = detail::take_cluster_option(argc, argv);
-        return std::invoke(program, connect(name).get());
+        return std::invoke(program, sync_wait(detail::connected(name), interrupted.token()));
       } else if constexpr (std::is_invocable_v<Program&, cluster, int, char**>) {
         const std::string name = detail::take_cluster_option(argc, argv);
-        return std::invoke(program, connect(name).get(), argc, argv);
+        return std::invoke(program, sync_wait(detail::connected(name), interrupted.token()), argc, argv);
       } else if constexpr (std::is_invocable_v<Program&, int, char**>) {
         return std::invoke(program, argc, argv);
       } else {

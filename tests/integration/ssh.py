@@ -14,6 +14,7 @@ import hashlib
 import os
 import pathlib
 import queue
+import random
 import re
 import shutil
 import signal
@@ -35,6 +36,7 @@ parser.add_argument("other_build")
 parser.add_argument("--quick", action="store_true")
 parser.add_argument("--only", default="", help="scenarios with this in their name")
 parser.add_argument("--jobs", type=int, default=4, help="scenarios at a time: most of them wait most of the time")
+parser.add_argument("--seed", type=int, default=1, help="of what happens at random")
 parser.add_argument("--list", action="store_true")
 arguments = parser.parse_args()
 program, other_build = os.path.abspath(arguments.program), os.path.abspath(arguments.other_build)
@@ -72,10 +74,11 @@ def lines_of(path):
 
 
 class Line(sshd.Line):
-    """One that remembers what went through it, also of connections that are over."""
+    """One that remembers what went through it, also of connections that are over. `following`: faults of those that come
+    next, one each."""
 
     def __init__(self, server):
-        self.of_all = []
+        self.of_all, self.following = [], []
         super().__init__([server.port])
 
     def _accept(self):
@@ -83,6 +86,8 @@ class Line(sshd.Line):
         super()._accept()
         if self.accepted > before:
             self.of_all.append(self._connections[-1])
+            if self.following:
+                self._arm(self._connections[-1], self.following.pop(0))
 
     def up_bytes(self, begin=0):
         return sum(c.up.passed_bytes for c in self.of_all[begin:])
@@ -256,9 +261,9 @@ class Test:
         rest = one.end()
         self.check(what, rest is not None and rest == [], rest)
 
-    def tidy(self, machine, runtime=None, stray=(), left=()):
+    def tidy(self, machine, runtime=None, stray=(), left=(), uploads=False):
         """Nothing runs but the node, which ends when it is told to; and only what should be is on the disk. `left`: what
-        else may run there."""
+        else may run there; `uploads`: ones that were not finished may be there."""
         for one in self.programs:
             self.check("a program ends when it is told nothing more", one.end() is not None)
         self.check("nothing runs on this side", within(5, lambda: not machine.near_processes()), [command_of(p) for p in machine.near_processes()])
@@ -276,7 +281,8 @@ class Test:
         self.check("a node ends when it is told to, with all that it has", within(7, lambda: not rest()), [command_of(p) for p in rest()])
         strays = [s for s in machine.account.stray_files() if not any(re.fullmatch(p, s) for p in stray)]
         self.check("no file is left elsewhere", not strays, strays)
-        self.whole_programs(machine.account.home / ".runhouse")
+        if not uploads:
+            self.whole_programs(machine.account.home / ".runhouse")
 
     def whole_programs(self, folder):
         """A folder of programs has nothing but whole ones."""
@@ -360,6 +366,99 @@ def plain(t):
     t.works(one)
     t.works(two, "two programs at a time")
     t.tidy(m)
+
+
+@scenario("the program's own shared objects travel with it", quick=True)
+def own_objects(t):
+    m = t.machine()
+    own = m.folder / "own"
+    own.mkdir()
+    copy = m.folder / "copy"
+    # As if it had been linked with a library of its own that is called so.
+    t.check("a name was changed", renamed(program, copy, b"libstdc++.so.6", b"libstdc++.so.9") == 1)
+    shutil.copy(library_of(program, "libstdc++.so.6"), own / "libstdc++.so.9")
+    command = ["env", f"LD_LIBRARY_PATH={own}"]
+    one = t.connected(m, which=str(copy), command=command)
+    t.works(one)
+    t.check("exceptions too", one.ask("error", "through_it") == "invalid_argument: through_it")
+    t.check("it is there", [p.name for p in (m.account.home / ".runhouse" / "programs").glob("*/lib/*")] == ["libstdc++.so.9"])
+    m.server.drop()
+    t.works(one, "also when the connection was away")
+    with open(own / "libstdc++.so.9", "r+b") as file:
+        data = file.read()
+        at = data.index(b"\0basic_string::_M_create\0")
+        file.seek(at + 1)
+        file.write(b"Basic_string")
+    two = t.connected(m, which=str(copy), command=command)
+    t.check("with another library it is another program, mostly there", two.shipped() and 0 < two.shipped()[0][0] < 500_000, two.shipped())
+    t.works(two)
+    t.works(one, "beside the first")
+    t.tidy(m)
+
+
+@scenario("a program that is linked anew while it runs")
+def relinked(t):
+    m = t.machine()
+    copy = m.folder / "copy"
+    shutil.copy(program, copy)
+    one = t.connected(m, which=str(copy))
+    shutil.copy(other_build, m.folder / "new")
+    os.rename(m.folder / "new", copy)
+    m.server.drop()
+    t.check("it goes on as what it is", one.ask("add", 1, 2) == "3" and one.ask("build") == "1", one.connection)
+    t.check("also after a restart", one.ask("restart") == "restarted" and one.ask("connect") == "connected" and one.ask("build") == "1", one.stderr)
+    two = t.connected(m, which=str(copy))
+    t.check("and the next one is the new one", two.ask("build") == "2")
+    m.add_host("again", m.server.port)
+    t.check("one program on two names", one.ask("connect", "again") == "connected" and one.ask("build") == "1", one.stderr)
+    t.tidy(m)
+
+
+@scenario("many programs at once on a host that has nothing", seconds=60)
+def many_programs(t):
+    m = t.machine()  # which, as all, refuses some of more than 10 logins at a time
+    programs = [t.start(m, which=other_build if i % 4 == 3 else program) for i in range(14)]
+    got = [p.line(40) for p in programs]
+    t.check("all connect", got == ["connected"] * 14, (got, [p.stderr for p in programs]))
+    t.check("each runs its own build", [p.ask("build") for p in programs] == ["2" if i % 4 == 3 else "1" for i in range(14)])
+    t.check("by one node", len([p for p in m.processes() if "runhouse-node" in command_of(p)]) == 1)
+    path = m.account.home / "journal"
+    for i, each in enumerate(programs):
+        each.tell("many", 50, path, f"p{i}")
+    t.check("all work", [p.line(30) for p in programs] == ["50 ended"] * 14)
+    t.once("once", path, [f"p{i} {k}" for i in range(14) for k in range(50)])
+    m.server.drop()
+    t.check("and all come back at once", [p.ask("add", i, 1, seconds=30) for i, p in enumerate(programs)] == [str(i + 1) for i in range(14)], [p.connection for p in programs])
+    t.tidy(m)
+
+
+@scenario("what was not used for long is removed")
+def swept(t):
+    m = t.machine()
+    first = t.connected(m)
+    t.ended(first)
+    folder = m.account.home / ".runhouse"
+    (old,) = (folder / "programs").iterdir()
+    kept = folder / "programs" / ("ab" * 32)
+    shutil.copytree(old, kept)
+    day = 24 * 3600
+    for path, days in ((old / "used", 31), (kept / "used", 29)):
+        os.utime(path, (time.time() - days * day,) * 2)
+    for name, days in (("cd" * 32 + "-" + "1" * 32, 2), ("ef" * 32 + "-" + "2" * 32, 0.5)):
+        (folder / "incoming" / name).mkdir()
+        (folder / "incoming" / name / "data").write_bytes(b"x")
+        for each in (folder / "incoming" / name / "data", folder / "incoming" / name):
+            os.utime(each, (time.time() - days * day,) * 2)
+    for each in folder.rglob("*"):
+        os.chown(each, m.account.uid, m.account.gid)
+    two = t.connected(m, which=other_build)
+    t.works(two)
+    left = {p.name for p in (folder / "programs").iterdir()}
+    t.check("a program of a month ago is", old.name not in left, left)
+    t.check("one of last month is not", kept.name in left, left)
+    coming = [p.name[:2] for p in (folder / "incoming").iterdir()]
+    t.check("nor an upload of today", coming == ["ef"], coming)
+    t.tidy(m, uploads=True)
 
 
 @scenario("a progress line on a terminal")
@@ -447,9 +546,8 @@ UNDER_WAY_BYTES = 256 * 1024  # in sshd, and in the pipe behind it, which end wi
 def upload_cut_at(t, m, line, host, offset, size):
     """Ships the program anew, through a line that breaks once, behind so many bytes."""
     folder = m.account.home / f"up-{offset}"
-    within(5, lambda: line.connection_count() == 0)
     begin = len(line.of_all)
-    line.arm(Fault("cut", "both" if offset % 3 else "up", bytes=offset))
+    line.following = [Fault("cut", "both" if offset % 3 else "up", bytes=offset)]
     one = t.start(m, host=host, **{FOLDER_VARIABLE: folder.name})
     connected = one.line(30)
     t.check(f"cut at {offset}: it connects", connected == "connected", (connected, one.stderr))
@@ -469,20 +567,63 @@ def cut_uploads(t, every):
     # A node outlives them all, so that they do not each start one.
     first = t.connected(m)
     size = first.shipped()[0][1]
-    offsets = list(range(0, size + LOGIN_BYTES // 2, every))
+    # What sshd holds is lost with the connection; it holds little where the network is slower than the disk.
+    on_lines(t, m, [Fault("rate", "up", amount=20e6, seconds=FOR_EVER)], range(1, size + LOGIN_BYTES // 2, every),
+             lambda line, host, offset: upload_cut_at(t, m, line, host, offset, size))
+    t.works(first)
+    t.tidy(m)
 
-    def share(i):
+
+def on_lines(t, m, faults, items, f):
+    """f(line, host, item) for each, some at a time."""
+    items, failures = list(items), []
+
+    def take_share(line, host, share):
+        try:
+            for item in share:
+                if not t.is_over:
+                    f(line, host, item)
+        except BaseException:
+            failures.append(traceback.format_exc())
+    threads = []
+    for i in range(3):
         line = t.line(m.server)
-        # What sshd holds is lost with the connection; it holds little where the network is slower than the disk.
-        line.each = [Fault("rate", "up", amount=20e6, seconds=FOR_EVER)]
-        m.add_host(f"up{i}", line.port, server=m.server)
-        return line, f"up{i}", offsets[i::3]
-    shares = [share(i) for i in range(3)]
-    threads = [threading.Thread(target=lambda s=s: [upload_cut_at(t, m, s[0], s[1], max(offset, 1), size) for offset in s[2] if not t.is_over]) for s in shares]
+        line.each = list(faults)
+        m.add_host(f"line{i}", line.port, server=m.server)
+        threads.append(threading.Thread(target=take_share, args=(line, f"line{i}", items[i::3])))
     for each in threads:
         each.start()
     for each in threads:
         each.join()
+    t.check("all of it runs to its end", not failures, failures)
+
+
+def login_cut_at(t, m, line, host, place):
+    """Connects through a line that breaks once within the login, and comes back through one that does."""
+    direction, offset = place
+    what = f"cut {direction} at {offset}"
+    path = m.account.home / f"journal-{direction}-{offset}"
+    begin = len(line.of_all)
+    line.following = [Fault("cut", direction, bytes=offset)]
+    one = t.start(m, host=host)
+    if not t.check(f"{what}: it connects", (got := one.line(30)) == "connected", (got, one.stderr)):
+        return
+    line.following = [Fault("cut", direction, bytes=offset)]
+    one.tell("many", 50, path, "a")
+    line.arm(Fault("cut", "both"))
+    t.check(f"{what}: it comes back", (got := one.line(30)) == "50 ended", (got, one.connection))
+    t.once(f"{what}: and runs once", path, [f"a {k}" for k in range(50)])
+    t.check(f"{what}: it was cut", len(line.of_all) - begin >= 2)
+    t.ended(one)
+    t.programs.remove(one)
+
+
+@scenario("a login is cut, at many places", seconds=100)
+def cut_logins(t):
+    m = t.machine()
+    first = t.connected(m)
+    on_lines(t, m, [], [("up", n) for n in range(1, 28_000, 1250)] + [("down", n) for n in range(1, 6000, 250)],
+             lambda line, host, place: login_cut_at(t, m, line, host, place))
     t.works(first)
     t.tidy(m)
 
@@ -611,6 +752,69 @@ def killed_servers(t):
     for each in sorted(m.near_processes() - {one.process.pid}):
         sshd.kill([each])
     t.check("the same where this side's ssh is killed", one.ask("add", 3, 4) == "7", one.connection)
+    t.tidy(m)
+
+
+@scenario("connections break at random", seconds=90)
+def random_breaks(t):
+    m = t.machine(through_proxy=True)
+    path = m.account.home / "journal"
+    programs = [t.connected(m) for _ in range(3)]
+    tags, end, failures = [[], [], []], time.monotonic() + 25, []
+
+    def work(i):
+        chance, one, round_ = random.Random(arguments.seed * 10 + i), programs[i], 0
+        while time.monotonic() < end:
+            round_ += 1
+            what = chance.choice(["many", "many", "queue", "big", "put", "refs", "say"])
+            if what in ("many", "queue"):
+                count, tag = chance.randrange(1, 400), f"p{i}r{round_}"
+                tags[i] += [f"{tag} {k}" for k in range(count)]
+                expected = f"{count} ended"
+                got = one.ask(what, count, path, tag, seconds=40)
+            elif what in ("big", "put"):
+                expected = "same"
+                got = one.ask(what, chance.randrange(1000, 8_000_000), seconds=40)
+            elif what == "refs":
+                count = chance.randrange(1, 200)
+                expected = str(sum(k * k for k in range(count)))
+                got = one.ask("refs", count, seconds=40)
+            else:
+                count = chance.randrange(1, 50)
+                expected = str(count)
+                one.tell("say", count)
+                lines = [one.line(40) for _ in range(count)]
+                if lines != [f"[say] line {k}" for k in range(count)]:
+                    failures.append((i, "say", lines))
+                got = one.line(40)
+            if got != expected:
+                failures.append((i, what, got, expected, one.connection[-3:]))
+                return
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for each in threads:
+        each.start()
+    chance, done = random.Random(arguments.seed), collections.Counter()
+    while any(each.is_alive() for each in threads) and not t.is_over:
+        time.sleep(chance.uniform(0.05, 1.0))
+        what = chance.choice(["cut", "cut", "cut", "reset", "half_close", "flip", "stall", "drop", "ssh"])
+        done[what] += 1
+        if time.monotonic() > end - 2:
+            m.proxy.calm()
+        elif what == "drop":
+            m.server.drop()
+        elif what == "ssh":
+            sshd.kill(list(m.near_processes() - {p.process.pid for p in programs})[:1])
+        else:
+            place = None if chance.random() < 0.3 else int(10 ** chance.uniform(0, 6.5))
+            m.proxy.arm(Fault(what, chance.choice(["up", "down", "both"]), bytes=place, seconds=chance.uniform(0.1, 1)))
+    for each in threads:
+        each.join()
+    t.check("all calls end as they should", not failures, failures)
+    t.once("each ran once", path, [tag for each in tags for tag in each])
+    t.check("nothing is left", all(within(5, lambda p=p: p.ask("usage") == "0 calls 0 values") for p in programs), [p.ask("usage") for p in programs])
+    lost = sum(sum(c.startswith("connection lost") for c in p.connection) for p in programs)
+    t.check("connections broke", lost > 20, (lost, done))
+    say(f"at random: {sum(map(len, tags))} calls, {lost} connections lost, seed {arguments.seed}")
     t.tidy(m)
 
 
@@ -777,6 +981,20 @@ SHELLS = {
 }
 
 
+@scenario("what a login sets")
+def login_environment(t):
+    m = t.machine(files={".profile": "echo from the profile; export FROM_PROFILE=yes; PATH=$PATH:/from/profile\n"})
+    one = t.connected(m)
+    t.check("functions have it", one.ask("variable", "FROM_PROFILE") == "yes" and one.ask("variable", "PATH").endswith("/from/profile"))
+    t.check("and nothing of ours", one.ask("variable", "RUNHOUSE_BRIDGE") == "(unset)" and one.ask("variable", "SSH_CONNECTION") != "")
+    t.check("restart", one.ask("restart") == "restarted")
+    m.account.write({".profile": "exec sleep 1000\n"})
+    begun = time.monotonic()
+    t.check("one that hangs is given up", one.ask("connect", seconds=25) == "connected" and 5 < time.monotonic() - begun < 15, time.monotonic() - begun)
+    t.works(one)
+    t.tidy(m)
+
+
 @scenario("login shells")
 def login_shells(t):
     if not sshd.is_root:
@@ -802,7 +1020,7 @@ def homes(t):
     for what, home, says in (("on another file system", sshd.Tmpfs(), None),
                              ("read-only", sshd.Tmpfs(read_only=True), ["read-only"]),
                              ("full", sshd.Tmpfs(size="1m", full=True), ["room"]),
-                             ("too small", sshd.Tmpfs(size="3m"), ["MiB", "room"]),
+                             ("too small", sshd.Tmpfs(size="3m"), ["needed", "room"]),
                              ("without inodes", sshd.Tmpfs(inodes=2), ["room"]),
                              ("noexec", sshd.Tmpfs(options="noexec"), ["may not run"])):
         m = t.machine(home=home)
@@ -811,7 +1029,8 @@ def homes(t):
             t.tidy(m)
             continue
         t.refused(f"a home that is {what}", t.start(m), "shipping_failed", FOLDER_VARIABLE, str(m.account.home), *says, seconds=5)
-        t.check(f"{what}: before anything runs", node_of(m) is None and not m.processes(), [command_of(p) for p in m.processes()])
+        t.check(f"{what}: before anything runs", node_of(m) is None)
+        t.check(f"{what}: and nothing goes on", within(5, lambda: not m.processes()), [command_of(p) for p in m.processes()])
         if what == "noexec":
             t.check("and before it is copied", not list((m.account.home / ".runhouse" / "programs").glob("*")))
         if what == "too small":
@@ -821,7 +1040,8 @@ def homes(t):
         one = t.connected(m, f"{what}: another folder", **{FOLDER_VARIABLE: str(elsewhere / "programs of this user")})
         t.works(one, f"{what}: works")
         t.check(f"{what}: also to come back", (m.server.drop(), one.ask("add", 1, 1))[1] == "2", one.connection)
-        t.tidy(m)
+        t.whole_programs(elsewhere / "programs of this user")
+        t.tidy(m, uploads=True)
 
 
 @scenario("a disk that fills up while the program is copied")
@@ -834,6 +1054,7 @@ def filling_disk(t):
     t.check("an upload is under way", within(10, lambda: list((m.account.home / ".runhouse" / "incoming").glob("*/data"))))
     m.account.fill()
     t.refused("it is said", one, "shipping_failed", FOLDER_VARIABLE, "room", seconds=10)
+    t.check("nothing goes on there", within(6, lambda: not m.processes()), [command_of(p) for p in m.processes()])
     (m.account.home / "full").unlink()
     m.proxy.each = []
     t.works(t.connected(m, "with room again it goes on"))
@@ -854,6 +1075,7 @@ def odd_folders(t):
     (home / ".runhouse").chmod(0o700)
     t.works(t.connected(m, "as it should be"))
     (program_folder,) = (home / ".runhouse" / "programs").iterdir()
+    (program_folder / "program").unlink()
     (program_folder / "program").write_bytes(b"")
     one = t.start(m)
     line = one.line(10)
@@ -894,6 +1116,8 @@ def small_tmp(t):
 
 @scenario("no XDG_RUNTIME_DIR", quick=True)
 def no_runtime(t):
+    if not sshd.is_root:
+        return t.skip("this user's own node would be in the way")
     m = t.machine(environment={"XDG_RUNTIME_DIR": None})
     one = t.connected(m)
     t.works(one)
@@ -1084,6 +1308,71 @@ def configurations(t):
     one = t.connected(m, "ssh://user@host", host=f"ssh://{m.account.name}@far")
     t.works(one)
     taken.close()
+    t.tidy(m)
+
+
+@scenario("keys that need a passphrase", quick=True)
+def questions(t):
+    m = t.machine()
+    path = m.folder / "locked"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-C", "locked", "-f", path], check=True)
+    with open(m.folder / "authorized_keys", "a") as keys:
+        keys.write((m.folder / "locked.pub").read_text())
+    m.add_host("locked", m.server.port, [f"IdentityFile {path}"])
+    t.refused("where nobody can be asked", t.start(m, host="locked"), "authentication_failed", "locked true", seconds=5)
+    ask = m.folder / "ask"
+    ask.write_text("#!/bin/sh\necho secret\n")
+    ask.chmod(0o755)
+    one = t.connected(m, "by the user's askpass", host="locked", SSH_ASKPASS=str(ask), SSH_ASKPASS_REQUIRE="force")
+    t.works(one)
+    m.server.drop()
+    t.works(one, "also to come back")
+    # In a terminal, where the user allows it.
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(["setsid", "--ctty", "--wait", program, "locked"], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                               env=m.environment(RUNHOUSE_SSH_PROMPT="1"))
+    os.close(theirs)
+    shown = b""
+    try:
+        os.set_blocking(ours, False)
+
+        def is_asked():
+            nonlocal shown
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:
+                pass
+            return b"passphrase" in shown
+        t.check("by the terminal", within(5, is_asked), shown)
+        os.write(ours, b"secret\n")
+        t.check("it connects", process.stdout.readline() == "connected\n", shown)
+        os.write(ours, b"add 1 2\n")
+        t.check("and works", process.stdout.readline() == "3\n")
+        os.write(ours, b"\x04")  # end of file
+        t.check("and ends", process.wait(5) == 0)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    t.tidy(m)
+
+
+@scenario("a node that is stopped", seconds=60)
+def stopped_node(t):
+    m = t.machine()
+    one = t.connected(m)
+    node = node_of(m)
+    os.kill(node, signal.SIGSTOP)
+    begun = time.monotonic()
+    two = t.start(m)
+    line = two.line(30)
+    took = time.monotonic() - begun
+    t.check("who connects is told in time", line.split(",")[0] in ("connection_lost", "node_not_started", "timed_out") and took < 20, (line, took))
+    t.check("and ends", two.end() is not None)
+    one.tell("add", 1, 2)
+    os.kill(node, signal.SIGCONT)
+    t.check("when it goes on, so do calls", one.line(20) == "3", one.connection)
+    t.works(t.connected(m, "and connects"))
     t.tidy(m)
 
 

@@ -28,6 +28,7 @@ TEST_CASE("what ssh says becomes a typed error, by OpenSSH's own words", "[ssh][
       {255, "kex_exchange_identification: Connection closed by remote host\r\n", errc::host_unreachable, true},
       {255, "ssh: connect to host jump port 22: Connection refused\r\nkex_exchange_identification: Connection closed by remote host\r\n"
             "Connection closed by UNKNOWN port 65535\r\n", errc::host_unreachable, false},
+      {255, "Connection to 10.0.0.1 closed by remote host.\r\n", errc::host_unreachable, true},
       {-1, "", errc::host_unreachable, false},
       {1, "This account is not available.\n", errc::node_not_started, false},
       {0, "", errc::node_not_started, false},
@@ -49,5 +50,6 @@ TEST_CASE("an ssh that does not know the newer options is known by what it says"
 TEST_CASE("what ssh said is quoted in one line, without control characters, and not without end", "[ssh][ssh_failure]") {
   const auto failure = ssh_failure_of("gpu", 255, "ssh: one\r\n\x1b[31mtwo\t three\n");
   CHECK(failure.what == "gpu could not be reached; try 'ssh gpu' in a terminal (ssh said: ssh: one ?[31mtwo three)");
+  CHECK(ssh_failure_of("gpu", 255, "@@@@@@@\n@  WARNING!  @\n@@@@@@@\nme@gpu: no\n").what.find("said: WARNING! me@gpu: no)") != std::string::npos);
   CHECK(ssh_failure_of("gpu", 255, std::string(100000, 'x')).what.size() < 2000);
 }

@@ -74,7 +74,7 @@ namespace script_detail {
 // Its names begin with rh_, as none of the user's does. Paths have no '*' to expand: set -f.
 inline constexpr std::string_view body = R"sh(
 set -f
-rh_ticker= rh_bridged=
+rh_ticker= rh_bridged= rh_part=
 rh_old_umask=$(umask)
 rh_had_locale=${LC_ALL+yes} rh_locale=${LC_ALL-}
 umask 077
@@ -89,7 +89,13 @@ rh_quiet() {
 }
 rh_end() { rh_quiet; exit 1; }
 # Takes what is still sent, so that nobody waits for that instead of reading this.
-rh_fail() { rh_quiet; rh_say failed "$@"; cat >/dev/null 2>&1; exit 1; }
+rh_fail() {
+  rh_quiet
+  if [ -n "$rh_part" ] && [ ! -s "$rh_part/data" ]; then rm -rf "$rh_part" "$rh_part.plan" 2>/dev/null; fi
+  rh_say failed "$@"
+  cat >/dev/null 2>&1
+  exit 1
+}
 rh_size_of() { rh_size=$(wc -c 2>/dev/null <"$1"); rh_size=$((${rh_size:-0})); } 2>/dev/null
 rh_sum_of() { set -- $(sha256sum 2>/dev/null <"$1"); rh_sum=${1:-none}; } 2>/dev/null
 rh_free_kib() { set -- $(df -Pk "$rh_folder" 2>/dev/null | tail -n 1); rh_free=${4:-}; case $rh_free in ''|*[!0-9]*) rh_free= ;; esac; }
@@ -357,6 +363,9 @@ rh_ship() {
   if [ -e "$rh_program/new" ]; then rm -rf "$rh_program/new"; fi
   if [ ! -f "$rh_program/program" ]; then rh_write_failed "$rh_folder" "$rh_said"; fi
   rm -rf "$rh_part"
+  for rh_x in $(ls "$rh_folder/incoming" 2>/dev/null); do
+    case $rh_x in "$rh_id"-*) if rh_is_left "$rh_folder/incoming/$rh_x"; then rm -rf "$rh_folder/incoming/$rh_x"; fi ;; esac
+  done
   rh_quiet
   rh_say shipped
 }

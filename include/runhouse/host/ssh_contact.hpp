@@ -112,6 +112,11 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
     if (ssh_) ssh_->terminate();
     ssh_ = ssh_process::start(name_, "exec /bin/sh -s");
     login far(ssh_);
+    logins_under_way::add(ssh_);
+    const struct at_the_end {
+      ~at_the_end() { logins_under_way::remove(ssh); }
+      const std::shared_ptr<ssh_process> ssh;
+    } under_way{ssh_};
     try {
       bootstrapped there = bootstrap(far, program_image::of_this_program(), options, token_);
       stream = far.take_stream();
@@ -121,6 +126,8 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
       }
       return there;
     } catch (const error& e) {
+      // A name that stands for several machines may lead to the right one the next time.
+      if (e.kind() == errc::node_elsewhere && tries < limits::logins) continue;
       if (e.kind() != errc::connection_lost && e.kind() != errc::timed_out) throw;
       const bool is_closed = e.kind() == errc::connection_lost;
       if (!options.state.had_begun && is_closed) {

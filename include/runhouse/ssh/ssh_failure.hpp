@@ -26,8 +26,11 @@ inline ssh_failure ssh_failure_of(const std::string& host, int exit_code, std::s
     return false;
   };
   std::string quoted;  // one line, without the frame of signs around some messages
-  for (const char c : said.substr(said.size() > 1500 ? said.size() - 1500 : 0)) {
-    if (c == '\r' || c == '@') continue;
+  said = said.substr(said.size() > 1500 ? said.size() - 1500 : 0);
+  for (std::size_t i = 0; i < said.size(); ++i) {
+    const char c = said[i];
+    const bool is_framed = (i > 0 && said[i - 1] != '@' && said[i - 1] > ' ') || (i + 1 < said.size() && said[i + 1] != '@' && said[i + 1] > ' ');
+    if (c == '\r' || (c == '@' && !is_framed)) continue;
     const bool is_space = c == '\n' || c == '\t' || c == ' ';
     if (is_space && (quoted.empty() || quoted.back() == ' ')) continue;
     quoted += is_space ? ' ' : static_cast<unsigned char>(c) < 0x20 ? '?' : c;
@@ -49,6 +52,7 @@ inline ssh_failure ssh_failure_of(const std::string& host, int exit_code, std::s
   }
   const bool is_jump = says({"UNKNOWN port 65535", "stdio forwarding failed"});  // it said first why the way there is closed
   const bool is_busy = !is_jump && says({"kex_exchange_identification", "ssh_exchange_identification", "Connection reset by", "Connection closed by",
+                                         "closed by remote host", "ssh_dispatch_run_fatal", "Broken pipe", "client_loop:",
                                          "Session open refused by peer"});
   return {errc::host_unreachable, host + " could not be reached; try 'ssh " + host + "' in a terminal (" + said_so + ")", is_busy,
           says({"Bad configuration option: sessiontype"})};

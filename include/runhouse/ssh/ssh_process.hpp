@@ -79,6 +79,39 @@ class ssh_process {
   std::optional<os::exit_status> ended_;
 };
 
+/// The ssh processes through which this program is just logging in: when it ends, they do.
+class logins_under_way {
+ public:
+  /// Errors: errc::cancelled where the program is ending.
+  static void add(const std::shared_ptr<ssh_process>& ssh) { instance().change(ssh, nullptr); }
+  static void remove(const std::shared_ptr<ssh_process>& ssh) { instance().change(nullptr, ssh); }
+
+ private:
+  logins_under_way() { std::atexit([] { instance().end(); }); }
+  [[gnu::visibility("default")]] static logins_under_way& instance() {
+    static logins_under_way& only = *new logins_under_way;
+    return only;
+  }
+  void change(const std::shared_ptr<ssh_process>& added, const std::shared_ptr<ssh_process>& removed) {
+    const std::lock_guard lock(mutex_);
+    std::erase(all_, removed);
+    if (!added) return;
+    if (has_ended_) {
+      added->terminate();
+      fail(errc::cancelled, "this program is ending");
+    }
+    all_.push_back(added);
+  }
+  void end() noexcept {
+    const std::lock_guard lock(mutex_);
+    has_ended_ = true;
+    for (const auto& ssh : all_) ssh->terminate();
+  }
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<ssh_process>> all_;
+  bool has_ended_ = false;
+};
+
 /// Refuses what ssh, or a shell behind it, could take for something else than a host: "host", "user@host",
 /// "ssh://user@host:port".
 inline void check_host(std::string_view host);

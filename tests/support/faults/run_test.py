@@ -147,7 +147,8 @@ def test(folder):
 
     import plan
     for fault in plan.TABLE:
-        if (plan.LOCAL not in fault.clusters or fault.name == "program_stopped") and fault.name != "node_stopped_long":
+        is_of_nodes = plan.HERE in fault.clusters and plan.LOCAL not in fault.clusters
+        if (is_of_nodes or fault.name == "program_stopped") and fault.name != "node_stopped_long":
             code, said = driven(executable, "node", "--cluster", "here", "--only", fault.name, "--calls", "400", "--every", "60")
             expect(f"{fault.name} over a node: all is well", code == 0 and f" {fault.name}\n" in said, said)
     code, said = driven(executable, "node", "--cluster", "here", "--calls", "2000", "--every", "50", "--round", "1")
