@@ -253,8 +253,8 @@ class Test:
 
     def once(self, what, path, tags):
         """A journal has each of these lines, and no other."""
-        ran = collections.Counter(lines_of(path))
-        wrong = {k: ran[k] for k in set(ran) | set(tags) if ran[k] != 1 or k not in set(tags)}
+        ran, wanted = collections.Counter(lines_of(path)), set(tags)
+        wrong = {k: ran[k] for k in ran.keys() | wanted if ran[k] != 1 or k not in wanted}
         self.check(what, not wrong, dict(list(wrong.items())[:10]))
 
     def ended(self, one, what="the program ends"):
@@ -783,10 +783,12 @@ def random_breaks(t):
                 count = chance.randrange(1, 50)
                 expected = str(count)
                 one.tell("say", count)
-                lines = [one.line(40) for _ in range(count)]
+                lines = [one.line(40)]
+                while lines[-1] and lines[-1] != expected:
+                    lines.append(one.line(40))
+                got = lines.pop()
                 if lines != [f"[say] line {k}" for k in range(count)]:
-                    failures.append((i, "say", lines))
-                got = one.line(40)
+                    failures.append((i, "say", lines, one.connection[-2:]))
             if got != expected:
                 failures.append((i, what, got, expected, one.connection[-3:]))
                 return
@@ -1501,7 +1503,9 @@ def run(each):
     begun = time.monotonic()
 
     def too_late():
-        t.check(f"it ends within {each.seconds} s", False, "".join(traceback.format_stack(sys._current_frames()[thread])[-3:]))
+        where = "".join(traceback.format_stack(sys._current_frames()[thread])[-3:])
+        programs = [(p.process.args[-1], p.process.poll(), p.connection[-3:], p.stderr[-300:]) for p in t.programs]
+        t.check(f"it ends within {each.seconds} s", False, f"{where}{programs} {[command_of(p) for m in t.machines for p in m.near_processes()]}")
         t.is_over = True
         t.abort()
     thread = threading.get_ident()

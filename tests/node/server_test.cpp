@@ -2,6 +2,7 @@
 #include <runhouse/node/server.hpp>
 
 #include <runhouse/host/handshake.hpp>
+#include <runhouse/host/session_start.hpp>
 #include <runhouse/runhouse.hpp>
 
 #include "support/catch.hpp"
@@ -301,4 +302,151 @@ TEST_CASE("a session whose connection breaks is resumed where it was", "[node][s
   REQUIRE(next);
   CHECK(next->header.stream == 2);
   CHECK(node.sessions() == 1);
+}
+
+namespace {
+
+/// What a bridge brings of a program on another machine: two pipes, as a login has.
+class far_program {
+ public:
+  explicit far_program(node_here& node, bool says_by_bridge = false, std::uint64_t received = 0, wire::open_session* resumed = nullptr) {
+    session_ = resumed != nullptr ? *resumed : d::new_session(false);
+    session_.resumes = resumed != nullptr;
+    session_.received = received;
+    auto [up_end, up] = rh::os::make_pipe();
+    auto [down, down_end] = rh::os::make_pipe();
+    const std::vector<std::byte> first = d::greeting(d::hello_of_program(), session_);
+    wire::bridged_program program;
+    program.files = d::program_files();
+    program.variables = {"FROM_BRIDGE=yes"};
+    if (says_by_bridge) program.said.assign(reinterpret_cast<const char*>(first.data()), first.size());
+    const rh::os::unique_fd executable(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    bridge_ = bridge_to(node, encode(program), {up_end.get(), down_end.get(), executable.get()});
+    d::open_connection fresh;
+    fresh.stream = rh::os::duplex(std::move(down), std::move(up));
+    node_ = d::shake_hands(std::move(fresh), says_by_bridge ? std::span<const std::byte>() : std::span(first), session_.resumes, {}, "test");
+  }
+  static rh::os::unique_fd bridge_to(node_here& node, std::span<const std::byte> payload, const std::vector<int>& passed) {
+    rh::os::unique_fd bridge = node.connect().stream.take_in();
+    std::vector<std::byte> out;
+    wire::append_frame(out, {wire::frame_type::bridge, 0, 0, 0}, payload);
+    if (passed.empty()) {
+      REQUIRE(rh::os::send(bridge.get(), out, rh::os::blocking::yes).bytes == out.size());
+    } else {
+      REQUIRE(rh::os::send(bridge.get(), out, std::span<const int>(passed)).bytes == out.size());
+    }
+    return bridge;
+  }
+  /// The node has closed the bridge's socket, and said nothing there.
+  static bool is_closed(const rh::os::unique_fd& bridge) {
+    pollfd p{bridge.get(), POLLIN, 0};
+    char byte = 0;
+    return ::poll(&p, 1, 5000) == 1 && ::recv(bridge.get(), &byte, 1, 0) == 0;
+  }
+  bool is_closed() const { return is_closed(bridge_); }
+  void hang_up() { node_.connection.stream = rh::os::duplex(); }
+  wire::open_session& session() noexcept { return session_; }
+  const d::reached_node& node() const noexcept { return node_; }
+  void say(wire::frame_type type, std::span<const std::byte> payload = {}) {
+    std::vector<std::byte> out;
+    wire::append_frame(out, {type, 0, 0, 0}, payload);
+    REQUIRE(node_.connection.stream.send(out).bytes == out.size());
+  }
+
+ private:
+  wire::open_session session_;
+  rh::os::unique_fd bridge_;
+  d::reached_node node_;
+};
+
+}  // namespace
+
+TEST_CASE("a program on another machine has a session over what its bridge hands over", "[node][server]") {
+  node_here node;
+  for (const bool says_by_bridge : {false, true}) {
+    far_program program(node, says_by_bridge);
+    CHECK(program.node().opened.workers == 1);
+    CHECK(node.sessions() == 1);
+    program.say(wire::frame_type::close);
+    CHECK(program.is_closed());
+    CHECK(node.sessions() == 0);
+  }
+}
+
+TEST_CASE("the session of a program on another machine outlives its login, and goes on over the next", "[node][server]") {
+  node_here node;
+  far_program first(node);
+  first.say(wire::frame_type::function, encode(wire::session_function{1, {}, {}, "f"}));
+  first.hang_up();
+  CHECK(first.is_closed());
+  CHECK(node.sessions() == 1);
+  far_program second(node, true, 0, &first.session());
+  CHECK(second.node().connection.peer_received == 1);
+  CHECK(second.node().hello.incarnation == first.node().hello.incarnation);
+  // A third, while the second is still there, as after a network that swallows everything.
+  far_program third(node, true, 0, &first.session());
+  CHECK(second.is_closed());
+  CHECK(node.sessions() == 1);
+}
+
+TEST_CASE("a session whose first answer was lost is opened again, and is one", "[node][server]") {
+  node_here node;
+  far_program first(node);
+  auto again = first.session();
+  first.hang_up();
+  CHECK(first.is_closed());
+  auto [up_end, up] = rh::os::make_pipe();
+  auto [down, down_end] = rh::os::make_pipe();
+  wire::bridged_program program;
+  program.files = d::program_files();
+  const rh::os::unique_fd executable(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const auto bridge = far_program::bridge_to(node, encode(program), {up_end.get(), down_end.get(), executable.get()});
+  d::open_connection fresh;
+  fresh.stream = rh::os::duplex(std::move(down), std::move(up));
+  const auto reached = d::shake_hands(std::move(fresh), d::greeting(d::hello_of_program(), again), false, {}, "test");
+  CHECK(reached.connection.peer_received == 0);
+  CHECK(node.sessions() == 1);
+}
+
+TEST_CASE("what is no bridge is closed, and harms nobody", "[node][server]") {
+  node_here node;
+  far_program well_behaved(node);
+  wire::bridged_program program;
+  const auto payload = encode(program);
+  const rh::os::unique_fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const rh::os::unique_fd executable(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  auto [one, other] = rh::os::make_pipe();
+  const auto refused = [&](std::span<const std::byte> bytes, const std::vector<int>& passed) {
+    auto bridge = far_program::bridge_to(node, bytes, passed);
+    pollfd p{bridge.get(), POLLIN, 0};
+    std::byte block[4096];
+    for (;;) {
+      if (::poll(&p, 1, 5000) != 1) return false;
+      const auto got = rh::os::receive(bridge.get(), block, rh::os::blocking::no);
+      if (got.how == rh::os::transfer::closed) return true;
+    }
+  };
+  CHECK(refused(payload, {}));
+  CHECK(refused(payload, {one.get()}));
+  CHECK(refused(payload, {one.get(), other.get()}));
+  CHECK(refused(payload, {one.get(), other.get(), executable.get(), executable.get()}));
+  CHECK(refused(std::span(payload).first(20), {one.get(), other.get(), executable.get()}));
+  CHECK(refused(payload, {nothing.get(), nothing.get(), executable.get()}));  // cannot be waited for
+  SECTION("a bridge over a bridge") {
+    std::vector<std::byte> out;
+    wire::append_frame(out, {wire::frame_type::bridge, 0, 0, 0}, payload);
+    program.said.assign(reinterpret_cast<const char*>(out.data()), out.size());
+    CHECK(refused(encode(program), {one.get(), other.get(), executable.get()}));
+  }
+  SECTION("an executable that is none") {
+    auto [up_end, up] = rh::os::make_pipe();
+    auto [down, down_end] = rh::os::make_pipe();
+    const auto first = d::greeting(d::hello_of_program(), d::new_session(false));
+    program.said.assign(reinterpret_cast<const char*>(first.data()), first.size());
+    const auto bridge = far_program::bridge_to(node, encode(program), {up_end.get(), down_end.get(), nothing.get()});
+    CHECK(far_program::is_closed(bridge));
+  }
+  CHECK(node.sessions() == 1);
+  well_behaved.say(wire::frame_type::close);
+  CHECK(well_behaved.is_closed());
 }
