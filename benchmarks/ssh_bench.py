@@ -122,7 +122,7 @@ def main():
 
                 def first_use():
                     b.ssh("rm -rf .runhouse")
-                    b.ssh("pkill -x runhouse-node; sleep 0.3; true")
+                    b.ssh("pkill -f '[r]unhouse-node'; sleep 0.3; true")
                     return seconds(lambda: b.program(large, host=host))
 
                 def scp():

@@ -21,6 +21,8 @@ inline constexpr std::size_t frame_bytes = 1024 * 1024;
 inline constexpr std::size_t stream_credit_bytes = 1024 * 1024;
 /// Of a session, in each direction: what one side has sent and keeps until the other has said that it has it.
 inline constexpr std::uint64_t session_window_bytes = 16 * 1024 * 1024;
+/// What one that keeps nothing may hold of the memory for it.
+inline constexpr std::size_t log_memory_bytes = 1024 * 1024;
 /// After how many frames, or bytes, that is said.
 inline constexpr std::uint64_t frames_per_ack = 32;
 inline constexpr std::uint64_t bytes_per_ack = 256 * 1024;

@@ -107,6 +107,8 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   void refuse_call(std::uint64_t id, errc code, const std::string& what);
   bool is_known(std::uint64_t id) const { return calls_.contains(id) || values_.contains(id); }
   void append_outcome(frame_log& to, ready_outcome next);
+  static std::vector<std::byte> output_frame(bool is_error, std::string_view line);
+  std::vector<std::byte> take_left_out();
   void watch_window();
 
   runtime& runtime_;

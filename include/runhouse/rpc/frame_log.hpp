@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/core/limits.hpp>
 #include <runhouse/os/duplex.hpp>
 #include <runhouse/wire/frame.hpp>
 #include <runhouse/wire/payload.hpp>
@@ -87,6 +88,7 @@ class frame_log {
     if (2 * (done_ - first_) >= bytes_.size()) {
       bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(done_ - first_));
       first_ = done_;
+      if (bytes_.empty() && bytes_.capacity() > limits::log_memory_bytes) bytes_ = {};
     }
     return true;
   }

@@ -77,8 +77,8 @@ class session_stream final : public poller, public flushable, public std::enable
   void flush_soon() {
     if (!std::exchange(dirty_, true)) runtime_.flush_later(*this);
   }
-  /// Whether what is not kept below may be added.
-  bool has_room() const noexcept { return connected_ && out_.kept_bytes() < limits::session_window_bytes; }
+  /// Whether what need not get through may be added.
+  bool has_room() const noexcept { return out_.kept_bytes() < limits::session_window_bytes; }
   /// Whether descriptors can be passed.
   bool passes_files() const noexcept { return passes_files_; }
   void pass_files() noexcept { passes_files_ = true; }

@@ -355,17 +355,22 @@ inline void program_session::asked_call::printed(const call_state& c, bool is_er
     ++of->lines_left_out_;
     return;
   }
-  const auto send = [&](bool error, std::string_view text) {
-    std::vector<std::byte> bytes;
-    bytes.reserve(text.size() + 1);
-    bytes.push_back(static_cast<std::byte>(error ? 1 : 0));
-    wire::append(bytes, std::as_bytes(std::span(text)));
-    of->stream_->add(wire::frame_type::output, id, bytes);
-  };
-  if (const auto left_out = std::exchange(of->lines_left_out_, 0); left_out != 0) {
-    send(true, "(" + std::to_string(left_out) + " lines of output were not sent, since the program did not read; the node's logs have them)");
-  }
-  send(is_error, line);
+  if (of->lines_left_out_ != 0) of->stream_->add(wire::frame_type::output, id, of->take_left_out());
+  of->stream_->add(wire::frame_type::output, id, output_frame(is_error, line));
+}
+
+inline std::vector<std::byte> program_session::output_frame(bool is_error, std::string_view line) {
+  std::vector<std::byte> bytes;
+  bytes.reserve(line.size() + 1);
+  bytes.push_back(static_cast<std::byte>(is_error ? 1 : 0));
+  wire::append(bytes, std::as_bytes(std::span(line)));
+  return bytes;
+}
+
+/// That there were lines which were not sent, for people.
+inline std::vector<std::byte> program_session::take_left_out() {
+  const auto count = std::exchange(lines_left_out_, 0);
+  return output_frame(true, "(" + std::to_string(count) + " lines of output were not sent, since the program did not read; the node's logs have them)");
 }
 
 inline bool program_session::append_next(frame_log& to) {
@@ -394,6 +399,7 @@ inline bool program_session::append_next(frame_log& to) {
 }
 
 inline void program_session::append_outcome(frame_log& to, ready_outcome next) {
+  if (lines_left_out_ != 0) to.add({wire::frame_type::output, 0, 0, next.of->id}, take_left_out());
   const std::uint64_t id = next.of->id;
   wire::session_outcome head;
   wire::payload_view payload;
