@@ -86,7 +86,7 @@ def main():
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runhouse-bench-")))
         os.chmod(folder, 0o755)
-        far = stack.enter_context(sshd.Machine())
+        far = stack.enter_context(sshd.Machine(server=["Subsystem sftp internal-sftp"]))
         slow = stack.enter_context(sshd.Line([far.server.port]))
         slow.each = [byte_proxy.Fault("delay", amount=0.025, seconds=1e6)]
         far.add_host("slow", slow.port)

@@ -71,6 +71,8 @@ inline constexpr std::chrono::milliseconds login_again{250};
 inline constexpr unsigned logins = 6;
 /// How long ssh has to end by itself when its session has ended.
 inline constexpr std::chrono::seconds login_end{2};
+/// The same when the program exits.
+inline constexpr std::chrono::milliseconds login_exit{300};
 /// From starting a node to its being there: it waits for nothing but the loader.
 inline constexpr std::chrono::seconds node_start{30};
 /// How long a node has to end when it is told to, before it is killed.
@@ -119,6 +121,9 @@ inline constexpr std::uint32_t prefetch_calls = 128;
 inline constexpr std::uint32_t following_calls = 1024;
 /// How many calls of a map are made at a time, or more, so that all workers have enough.
 inline constexpr std::size_t map_window = 1024;
+/// The same to another machine, where each window costs a round trip; all their arguments are less than
+/// session_ahead_bytes.
+inline constexpr std::size_t far_map_window = 32 * 1024;
 /// What a worker keeps of results for such calls; what it does not keep is sent once more by its node.
 inline constexpr std::size_t kept_results = following_calls;
 inline constexpr std::size_t kept_result_bytes = 1024 * 1024;

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <optional>
 #include <poll.h>
+#include <random>
 #include <span>
 #include <string>
 #include <thread>
@@ -66,7 +67,7 @@ class ssh_contact final : public node_contact {
   std::shared_ptr<ssh_process> ssh_;
   const std::string token_ = new_shipping_token();
   std::string far_name_;  // of the machine, once it was reached
-  bool shows_progress_ = false;
+  std::minstd_rand random_{std::random_device{}()};
 };
 
 // ---- implementation
@@ -95,7 +96,6 @@ inline std::size_t ssh_contact::login::write_some(std::span<const std::byte> fro
 
 inline void ssh_contact::show_progress(std::uint64_t done, std::uint64_t of) {
   if (::isatty(STDERR_FILENO) != 1) return;
-  shows_progress_ = true;
   std::fprintf(stderr, "\r[%s] copying this program: %.1f of %.1f MB", name_.c_str(), static_cast<double>(done) / 1e6, static_cast<double>(of) / 1e6);
   if (done == of) std::fprintf(stderr, "\n");
   std::fflush(stderr);
@@ -112,25 +112,21 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
     if (ssh_) ssh_->terminate();
     ssh_ = ssh_process::start(name_, "exec /bin/sh -s");
     login far(ssh_);
-    logins_under_way::add(ssh_);
-    const struct at_the_end {
-      ~at_the_end() { logins_under_way::remove(ssh); }
-      const std::shared_ptr<ssh_process> ssh;
-    } under_way{ssh_};
     try {
       bootstrapped there = bootstrap(far, program_image::of_this_program(), options, token_);
       stream = far.take_stream();
+      ssh_->is_in_use();
       if (const char* verbose = std::getenv("RUNHOUSE_VERBOSE"); verbose != nullptr && *verbose == '1') {
         std::fprintf(stderr, "[%s] copied %llu bytes of this program's %llu to %s\n", name_.c_str(), static_cast<unsigned long long>(there.shipped_bytes),
                      static_cast<unsigned long long>(there.program_bytes), there.host.folder.c_str());
       }
       return there;
     } catch (const error& e) {
-      // A name that stands for several machines may lead to the right one the next time.
-      if (e.kind() == errc::node_elsewhere && tries < limits::logins) continue;
-      if (e.kind() != errc::connection_lost && e.kind() != errc::timed_out) throw;
       const bool is_closed = e.kind() == errc::connection_lost;
-      if (!options.state.had_begun && is_closed) {
+      if (!is_closed && e.kind() != errc::timed_out) {
+        // A name that stands for several machines may lead to the right one the next time.
+        if (e.kind() != errc::node_elsewhere || tries >= limits::logins) throw;
+      } else if (!options.state.had_begun && is_closed) {
         const auto ended = ssh_->wait(limits::silence);
         const int code = ended && ended->kind == os::exit_status::how::exited ? ended->number : -1;
         ssh_failure why = ssh_failure_of(name_, code, ssh_->said());
@@ -149,7 +145,8 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
         if (tries >= limits::logins) fail(errc::host_unreachable, what);
       }
     }
-    std::this_thread::sleep_for(pause);
+    // Not all that lost their connections at once come back at once.
+    std::this_thread::sleep_for(pause * std::uniform_int_distribution<int>(50, 150)(random_) / 100);
   }
 }
 
@@ -168,6 +165,7 @@ inline reached_node ssh_contact::reach(const wire::open_session& session) {
   options.resumes = session.resumes;
   options.said = greeting(hello_of_program(), session);
   if (session.resumes) options.expected_host = far_name_;
+  const auto begun = clock::now();
   for (unsigned tries = 1;; ++tries) {
     open_connection fresh;
     const bootstrapped there = log_in(options, fresh.stream);
@@ -177,7 +175,8 @@ inline reached_node ssh_contact::reach(const wire::open_session& session) {
       return shake_hands(std::move(fresh), {}, session.resumes, {}, name_);
     } catch (const error& e) {
       // The node may have ended just then, or the connection broke; what is resumed is tried again by who does so.
-      if (e.kind() != errc::connection_lost || session.resumes || tries >= limits::logins) throw;
+      if (e.kind() != errc::connection_lost || session.resumes) throw;
+      if (tries >= limits::logins || clock::now() - begun >= limits::connect) fail(errc::node_not_started, e.what());
     }
   }
 }

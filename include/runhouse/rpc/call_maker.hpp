@@ -34,9 +34,8 @@ class call_maker : public session, public call_runner, public std::enable_shared
     static_cast<void>(place_of(function));
     arguments.for_each_value([&](const value_holder& held) { check_place(function, held); });
     if (arguments.size() > 1) arguments.for_each_broadcast([this](call_argument& a) { a = sent_once(std::move(a)); });
-    const std::size_t window = std::max<std::size_t>(limits::map_window, 4 * limits::prefetch_calls * workers());
     const counted<mapped_calls> all(
-        new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, window));
+        new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, map_window()));
     all->start();
     return all;
   }
@@ -69,6 +68,8 @@ class call_maker : public session, public call_runner, public std::enable_shared
     kept->start();
     return hold(kept);
   }
+  /// How many calls of a map are made at a time, so that all workers have enough.
+  virtual std::size_t map_window() const noexcept { return std::max<std::size_t>(limits::map_window, 4 * limits::prefetch_calls * workers()); }
   /// What stands for an argument that many calls take.
   virtual call_argument sent_once(call_argument argument) { return argument; }
   std::shared_ptr<const value_holder> hold(counted<pending> value) {

@@ -54,6 +54,7 @@ class mapped_calls final : public element_queue {
     void ended() noexcept override { all->call_came_back(*this); }
     mapped_calls* all = nullptr;
     std::size_t index = 0;
+    std::uint64_t bytes = 0;  // of its arguments
     call_ptr call;
   };
   struct fill_work final : strand_work {
@@ -87,7 +88,9 @@ class mapped_calls final : public element_queue {
   void cancel_now() noexcept;
   void end_if_done() noexcept;
   inline void taken(const element& e, bool at_once) noexcept override;
-  bool has_room() const noexcept { return how_ == map_results::all || untaken_.load() < calls_.size(); }
+  bool has_room() const noexcept {
+    return (how_ == map_results::all || untaken_.load() < calls_.size()) && (bytes_ < limits::session_ahead_bytes || free_.size() == calls_.size());
+  }
 
   const std::shared_ptr<session> session_;
   call_runner* const runner_;
@@ -108,6 +111,7 @@ class mapped_calls final : public element_queue {
   std::vector<made_call> calls_;
   std::vector<made_call*> free_;
   std::size_t next_ = 0;
+  std::uint64_t bytes_ = 0;  // of the arguments of the calls that are made
   bool filling_ = false;
   bool done_ = false;
 
@@ -140,7 +144,13 @@ inline void mapped_calls::fill() noexcept {
 }
 
 inline void mapped_calls::begin(made_call& m) {
-  m.call = runner_->make(function_, arguments_.take(m.index), options_);
+  call_arguments arguments = arguments_.take(m.index);
+  m.bytes = 0;
+  for (const call_argument& a : arguments) {
+    if (a.bytes() && a.bytes().use_count() == 1) m.bytes += a.bytes()->size_bytes();  // not what others share
+  }
+  bytes_ += m.bytes;
+  m.call = runner_->make(function_, std::move(arguments), options_);
   m.call->start_on_strand();
   if (!m.call->wait(m)) call_came_back(m);
 }
@@ -152,6 +162,7 @@ inline void mapped_calls::call_came_back(made_call& m) noexcept {
     give({m.index, std::move(m.call)});
   }
   m.call = {};
+  bytes_ -= m.bytes;
   free_.push_back(&m);
   ended_.fetch_add(1, std::memory_order_release);
   // In batches, so that calls leave in batches. Nothing follows either, for this may be gone then.

@@ -65,10 +65,13 @@ class ssh_process {
   std::optional<os::exit_status> wait(std::chrono::milliseconds longest) const;
   /// Ends it. Any thread.
   void terminate() const;
+  /// What it runs has begun: when this program exits, it has a moment to take leave. Until then it is ended at once.
+  void is_in_use() noexcept { in_use_.store(true); }
 
   explicit ssh_process(os::duplex stream) noexcept : stream_(std::move(stream)) {}
 
  private:
+  class registry;
   static void watch(const std::shared_ptr<ssh_process>& self, os::unique_fd said);
 
   os::duplex stream_;
@@ -77,39 +80,47 @@ class ssh_process {
   os::process process_;
   std::string said_;
   std::optional<os::exit_status> ended_;
+  std::atomic<bool> in_use_{false};
 };
 
-/// The ssh processes through which this program is just logging in: when it ends, they do.
-class logins_under_way {
+/// All that run: they end with this program, and not long after, whatever on the far side holds them.
+class ssh_process::registry {
  public:
-  /// Errors: errc::cancelled where the program is ending.
-  static void add(const std::shared_ptr<ssh_process>& ssh) { instance().change(ssh, nullptr); }
-  static void remove(const std::shared_ptr<ssh_process>& ssh) { instance().change(nullptr, ssh); }
-
- private:
-  logins_under_way() { std::atexit([] { instance().end(); }); }
-  [[gnu::visibility("default")]] static logins_under_way& instance() {
-    static logins_under_way& only = *new logins_under_way;
+  [[gnu::visibility("default")]] static registry& instance() {
+    static registry& only = *new registry;
     return only;
   }
-  void change(const std::shared_ptr<ssh_process>& added, const std::shared_ptr<ssh_process>& removed) {
+  /// Errors: errc::cancelled where the program is exiting.
+  void add(const std::shared_ptr<ssh_process>& ssh) {
     const std::lock_guard lock(mutex_);
-    std::erase(all_, removed);
-    if (!added) return;
-    if (has_ended_) {
-      added->terminate();
-      fail(errc::cancelled, "this program is ending");
+    if (is_exiting_) {
+      ssh->terminate();
+      fail(errc::cancelled, "this program is exiting");
     }
-    all_.push_back(added);
+    all_.push_back(ssh);
   }
-  void end() noexcept {
+  void remove(const std::shared_ptr<ssh_process>& ssh) noexcept {
     const std::lock_guard lock(mutex_);
-    has_ended_ = true;
+    std::erase(all_, ssh);
+    changed_.notify_all();
+  }
+
+ private:
+  registry() { std::atexit([] { instance().exit(); }); }
+  void exit() noexcept {
+    std::unique_lock lock(mutex_);
+    is_exiting_ = true;
+    for (const auto& ssh : all_) {
+      if (!ssh->in_use_.load()) ssh->terminate();
+    }
+    // What was said last is on its way; where ssh is not done by then, it has sent it.
+    changed_.wait_for(lock, limits::login_exit, [this] { return all_.empty(); });
     for (const auto& ssh : all_) ssh->terminate();
   }
   std::mutex mutex_;
+  std::condition_variable changed_;
   std::vector<std::shared_ptr<ssh_process>> all_;
-  bool has_ended_ = false;
+  bool is_exiting_ = false;
 };
 
 /// Refuses what ssh, or a shell behind it, could take for something else than a host: "host", "user@host",
@@ -186,6 +197,7 @@ inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, 
     if (e.code() != std::errc::no_such_file_or_directory) throw;
     fail(errc::host_unreachable, "there is no program 'ssh' to reach " + host + " with; install openssh-client");
   }
+  registry::instance().add(self);
   os::start_thread([self, fd = std::make_shared<os::unique_fd>(std::move(said))] { watch(self, std::move(*fd)); });
   return self;
 }
@@ -212,9 +224,12 @@ inline void ssh_process::watch(const std::shared_ptr<ssh_process>& self, os::uni
     if (both[0].revents != 0) break;
   }
   if (is_open) take();
-  const std::lock_guard lock(self->mutex_);
-  self->ended_ = self->process_.try_wait().value_or(os::exit_status{});
-  self->changed_.notify_all();
+  {
+    const std::lock_guard lock(self->mutex_);
+    self->ended_ = self->process_.try_wait().value_or(os::exit_status{});
+    self->changed_.notify_all();
+  }
+  registry::instance().remove(self);
 }
 
 inline std::string ssh_process::said() const {
