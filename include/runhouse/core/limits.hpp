@@ -69,6 +69,8 @@ inline constexpr std::chrono::seconds connect{10};
 /// so many tries.
 inline constexpr std::chrono::milliseconds login_again{250};
 inline constexpr unsigned logins = 6;
+/// To what somebody is asked for: a password, or a number of a device.
+inline constexpr std::chrono::seconds somebody_answers{300};
 /// How long ssh has to end by itself when its session has ended.
 inline constexpr std::chrono::seconds login_end{2};
 /// The same when the program exits.

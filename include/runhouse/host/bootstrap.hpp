@@ -60,6 +60,7 @@ struct bootstrap_options {
   std::string folder;         ///< on the host, instead of ~/.runhouse
   std::string expected_host;  ///< its name; empty: any
   bool resumes = false;       ///< the program must be there already
+  std::chrono::seconds first_line = bootstrap_limits::first_line;  ///< to the script's first line
   bool ends_node = false;     ///< the program is to end the node there, instead of reaching it
   std::vector<std::byte> said;  ///< what the program says first to the node, which the bridge says for it
   std::function<void(std::uint64_t done, std::uint64_t of)> progress;  ///< of an upload, in bytes
@@ -240,7 +241,8 @@ inline far_line far_lines::next(std::chrono::seconds longest, const std::string&
 }
 
 inline std::string far_lines::take(std::size_t size, std::chrono::seconds longest) {
-  while (text_.size() < size) read(clock::now() + longest);
+  const auto deadline = clock::now() + longest;
+  while (text_.size() < size) read(deadline);
   std::string taken = text_.substr(0, size);
   text_.erase(0, size);
   return taken;
@@ -507,13 +509,13 @@ inline bootstrapped talk::run() {
   script.said = hex_text(options_.said);
   send(bootstrap_script(script));
 
-  far_line line = lines_.next(bootstrap_limits::first_line, "run /bin/sh");
+  far_line line = lines_.next(options_.first_line, "run /bin/sh");
   if (line.word != "host") fail_not_allowed(line);
   options_.state.had_begun = true;
   std::string_view rest = line.rest;
   made_.host.machine = printable(take_word(rest));
   made_.host.name = printable(take_word(rest));
-  made_.host.folder = rest;
+  made_.host.folder = printable(rest);
   if (!image_.machine().empty() && made_.host.machine != image_.machine()) {
     fail(errc::incompatible_host, "this program runs on " + image_.machine() + ", and " + made_.host.name + " is " + made_.host.machine +
                                       "; build it there, or with a compiler for it, and connect from that build");

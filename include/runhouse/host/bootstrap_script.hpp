@@ -208,10 +208,10 @@ rh_start() {
   if [ -n "$rh_had_locale" ]; then LC_ALL=$rh_locale; else unset LC_ALL; fi
   if [ -d "$rh_program/lib" ]; then
     rh_paths=$rh_program/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    RUNHOUSE_LIBRARIES=$rh_program/lib LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+    RUNHOUSE_LIBRARIES=$rh_program/lib LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
     rh_code=$?
   else
-    RUNHOUSE_SAID=$rh_said_first RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+    RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
     rh_code=$?
   fi
   if [ $rh_code -eq 0 ] || [ -n "$rh_bridged" ]; then exit $rh_code; fi

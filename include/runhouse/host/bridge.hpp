@@ -39,7 +39,7 @@ class bridge {
  private:
   static void say(const std::string& line);
   static std::string bytes_of_hex(std::string_view text);
-  static os::unique_fd hand_over(const node_process& node, const std::string& marker);
+  static os::unique_fd hand_over(const node_process& node, const std::string& marker, bool& is_said);
 };
 
 // ---- implementation
@@ -61,7 +61,7 @@ inline std::string bridge::bytes_of_hex(std::string_view text) {
 }
 
 /// The connection that the node closes when it has closed the other.
-inline os::unique_fd bridge::hand_over(const node_process& node, const std::string& marker) {
+inline os::unique_fd bridge::hand_over(const node_process& node, const std::string& marker, bool& is_said) {
   wire::bridged_program program;
   program.files = program_files();
   const char* paths = std::getenv("LD_LIBRARY_PATH");
@@ -71,14 +71,15 @@ inline os::unique_fd bridge::hand_over(const node_process& node, const std::stri
   wire::append_frame(out, {wire::frame_type::bridge, 0, 0, 0}, encode(program));
   const os::unique_fd executable = os::checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "opening this program's own file");
   const int passed[] = {STDIN_FILENO, STDOUT_FILENO, executable.get()};
-  bool is_said = false;
   const auto deadline = std::chrono::steady_clock::now() + limits::node_start;
   for (;;) {
     if (os::unique_fd made = node.connect()) {
       // Before the node may say something there.
       if (!std::exchange(is_said, true)) {
         say(marker + " bridged\n");
-        ::kill(::getppid(), SIGUSR1);  // the script that started this says nothing more in that stream
+        // The script that started this says nothing more in that stream.
+        const char* script = std::getenv(node_role::script);
+        if (script != nullptr && std::to_string(::getppid()) == script) ::kill(::getppid(), SIGUSR1);
       }
       const auto sent = os::send(made.get(), out, std::span<const int>(passed));
       if (sent.how == os::transfer::some && sent.bytes == out.size()) return made;
@@ -98,6 +99,14 @@ inline void bridge::run() noexcept {
   constexpr std::string_view to_end = "end ";
   const bool ends_node = marker.starts_with(to_end);
   if (ends_node) marker.erase(0, to_end.size());
+  bool is_said = false;  // that the node has it: what follows in the stream is the session's
+  const auto fail_as = [&](const char* code, const char* what) {
+    if (is_said) {
+      std::fprintf(stderr, "runhouse bridge: %s\n", what);
+    } else {
+      say(marker + " failed " + code + " " + what + "\n");
+    }
+  };
   try {
     const node_process node;
     if (ends_node) {
@@ -107,7 +116,7 @@ inline void bridge::run() noexcept {
     }
     // What a login's pipes hold at a time bounds how fast large values come and go.
     for (const int end : {STDIN_FILENO, STDOUT_FILENO}) ::fcntl(end, F_SETPIPE_SZ, 1 << 20);
-    const os::unique_fd held = hand_over(node, marker);
+    const os::unique_fd held = hand_over(node, marker, is_said);
     const os::unique_fd nothing = os::checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "opening /dev/null");
     ::dup2(nothing.get(), STDIN_FILENO);
     ::dup2(nothing.get(), STDOUT_FILENO);
@@ -116,9 +125,9 @@ inline void bridge::run() noexcept {
     }
     ::_exit(0);
   } catch (const error& e) {
-    say(marker + " failed " + name_of(e.kind()) + " " + e.what() + "\n");
+    fail_as(name_of(e.kind()), e.what());
   } catch (const std::exception& e) {
-    say(marker + " failed node_not_started " + e.what() + "\n");
+    fail_as(name_of(errc::node_not_started), e.what());
   }
   ::_exit(0);  // it was said
 }

@@ -12,10 +12,12 @@
 #include <runhouse/ssh/ssh_process.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -73,9 +75,13 @@ class ssh_contact final : public node_contact {
 // ---- implementation
 
 inline bool ssh_contact::login::wait(bool for_reading, bool for_writing, clock::time_point deadline) {
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now()).count();
   pollfd p{stream_.in(), static_cast<short>((for_reading ? POLLIN : 0) | (for_writing ? POLLOUT : 0)), 0};
-  return left > 0 && ::poll(&p, 1, static_cast<int>(std::min<std::int64_t>(left, 1000000))) > 0;
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now()).count();
+    if (left <= 0) return false;
+    const int ready = ::poll(&p, 1, static_cast<int>(std::min<std::int64_t>(left, 1000000)));
+    if (ready >= 0 || errno != EINTR) return ready > 0;
+  }
 }
 
 inline std::size_t ssh_contact::login::read(std::span<std::byte> into, clock::time_point deadline) {
@@ -108,8 +114,10 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
   options.progress = [this](std::uint64_t done, std::uint64_t of) { show_progress(done, of); };
   std::chrono::milliseconds pause = limits::login_again;
   std::uint64_t uploaded = 0;
+  if (questions_of_ssh() != ssh_questions::none) options.first_line = limits::somebody_answers;
   for (unsigned tries = 1;; ++tries, pause = std::min(2 * pause, limits::reconnect_longest)) {
     if (ssh_) ssh_->terminate();
+    const bool as_older = is_older_ssh().load();
     ssh_ = ssh_process::start(name_, "exec /bin/sh -s");
     login far(ssh_);
     try {
@@ -130,12 +138,16 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
         const auto ended = ssh_->wait(limits::silence);
         const int code = ended && ended->kind == os::exit_status::how::exited ? ended->number : -1;
         ssh_failure why = ssh_failure_of(name_, code, ssh_->said());
-        if (why.is_older_ssh && !is_older_ssh().exchange(true)) continue;
+        if (why.is_older_ssh && !as_older) {
+          is_older_ssh().store(true);
+          continue;
+        }
+        if (!ended) why = {errc::node_not_started, name_ + " answers with what is none of ours"};  // the connection is not at fault
         if (why.code == errc::node_not_started) why.what += std::string("; ") + e.what();  // with what the shell printed
         if (options.resumes && why.code != errc::host_key_refused) fail(errc::connection_lost, why.what);
         if (!why.may_be_busy || tries >= limits::logins) fail(why.code, why.what);
       } else {
-        const std::string what = is_closed ? "the connection to " + name_ + " broke while this program was started there" : name_ + ": " + e.what();
+        const std::string what = is_closed ? "the connection to " + name_ + " broke while this program was started there; " + e.what() : name_ + ": " + e.what();
         if (options.resumes) fail(errc::connection_lost, what);
         if (!options.state.had_begun) fail(errc::node_not_started, what);
         if (std::exchange(uploaded, options.state.uploaded) < options.state.uploaded) {  // it gets on
@@ -154,9 +166,13 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
 /// has left in the background, holds the login's output.
 inline ssh_contact::~ssh_contact() {
   if (!ssh_ || ssh_->wait(std::chrono::milliseconds(0))) return;
-  os::start_thread([ssh = std::move(ssh_)] {
-    if (!ssh->wait(limits::login_end)) ssh->terminate();
-  });
+  try {
+    os::start_thread([ssh = ssh_] {
+      if (!ssh->wait(limits::login_end)) ssh->terminate();
+    });
+  } catch (const std::exception&) {  // no thread is left
+    ssh_->terminate();
+  }
 }
 
 inline reached_node ssh_contact::reach(const wire::open_session& session) {

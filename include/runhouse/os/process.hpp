@@ -89,7 +89,12 @@ struct spawn_request {
   std::vector<std::string> environment;  ///< NAME=value, all of it
   std::vector<int> descriptors;          ///< become 0, 1, 2, ... there
   std::string folder;                    ///< its working directory; empty: this process's
-  bool own_group = true;                 ///< false: in this process's group, for what asks on the terminal
+  enum class terminal {
+    background,  ///< in a process group of its own
+    none,        ///< in a session of its own: it has no terminal to ask on, and fails rather than stops
+    shared,      ///< in this process's group, for what asks on the terminal
+  };
+  terminal place = terminal::background;
 };
 
 /// Errors: std::system_error with the reason of the system (EAGAIN: no more processes; ENOMEM; ENOENT).
@@ -124,7 +129,9 @@ inline process spawn(const spawn_request& request) {
   sigset_t all;
   sigemptyset(&none);
   sigfillset(&all);
-  posix_spawnattr_setflags(&attr.value, static_cast<short>((request.own_group ? POSIX_SPAWN_SETPGROUP : 0) | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
+  posix_spawnattr_setflags(&attr.value, static_cast<short>((request.place == spawn_request::terminal::none         ? POSIX_SPAWN_SETSID
+                                                     : request.place == spawn_request::terminal::background ? POSIX_SPAWN_SETPGROUP
+                                                                                                            : 0) | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
   posix_spawnattr_setpgroup(&attr.value, 0);
   posix_spawnattr_setsigmask(&attr.value, &none);
   posix_spawnattr_setsigdefault(&attr.value, &all);

@@ -35,7 +35,8 @@ class call_maker : public session, public call_runner, public std::enable_shared
     arguments.for_each_value([&](const value_holder& held) { check_place(function, held); });
     if (arguments.size() > 1) arguments.for_each_broadcast([this](call_argument& a) { a = sent_once(std::move(a)); });
     const counted<mapped_calls> all(
-        new mapped_calls(shared_from_this(), function, std::move(arguments), options, how, map_window()));
+        new mapped_calls(shared_from_this(), function, std::move(arguments), options, how,
+                         how == map_results::all ? map_window() : std::min(map_window(), limits::map_window)));
     all->start();
     return all;
   }

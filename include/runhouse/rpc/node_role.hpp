@@ -9,6 +9,8 @@ struct node_role {
   static constexpr const char* variable = "RUNHOUSE_NODE";
   /// What begins LD_LIBRARY_PATH for this program alone: the folder of its own libraries, where it was copied to.
   static constexpr const char* libraries = "RUNHOUSE_LIBRARIES";
+  /// For a bridge: the pid of the script that starts it.
+  static constexpr const char* script = "RUNHOUSE_SCRIPT";
   /// For a bridge: the first bytes that the program says, in hex.
   static constexpr const char* said = "RUNHOUSE_SAID";
   /// Where it says that it is there ("ok"), or why not, in words.

@@ -96,7 +96,13 @@ class session_stream final : public poller, public flushable, public std::enable
  private:
   struct connected {
     connected(runtime& r, os::duplex s, os::unique_fd b) : stream(std::move(s)), bridge(std::move(b)), events(r.io(), stream.in()), out_events(r.io()) {
-      if (!stream.is_one()) out_events.assign(stream.out());
+      if (stream.is_one()) return;
+      try {
+        out_events.assign(stream.out());
+      } catch (...) {
+        events.release();  // closed with the stream
+        throw;
+      }
     }
     ~connected() {
       if (events.is_open()) events.release();

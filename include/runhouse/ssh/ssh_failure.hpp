@@ -33,7 +33,7 @@ inline ssh_failure ssh_failure_of(const std::string& host, int exit_code, std::s
     if (c == '\r' || (c == '@' && !is_framed)) continue;
     const bool is_space = c == '\n' || c == '\t' || c == ' ';
     if (is_space && (quoted.empty() || quoted.back() == ' ')) continue;
-    quoted += is_space ? ' ' : static_cast<unsigned char>(c) < 0x20 ? '?' : c;
+    quoted += is_space ? ' ' : static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   }
   while (!quoted.empty() && quoted.back() == ' ') quoted.pop_back();
   const std::string said_so = quoted.empty() ? "ssh said nothing" : "ssh said: " + quoted;
@@ -45,6 +45,9 @@ inline ssh_failure ssh_failure_of(const std::string& host, int exit_code, std::s
   if (says({"Permission denied (", "Too many authentication failures", "Authentication failed", "No more authentication methods"})) {
     return {errc::authentication_failed, host + " did not let this user in; nobody could be asked for a password, so a key or an agent is needed: " +
                                              "'ssh -o BatchMode=yes " + host + " true' must work, or RUNHOUSE_SSH_PROMPT=1 in a terminal (" + said_so + ")"};
+  }
+  if (exit_code == 127 && says({"ssh: not found", "ssh: command not found"})) {
+    return {errc::host_unreachable, "there is no program 'ssh' to reach " + host + " with; install openssh-client"};
   }
   if (exit_code != 255 && exit_code != -1) {
     return {errc::node_not_started, "the login shell on " + host + " ended, with code " + std::to_string(exit_code) +

@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <string>
 #include <string_view>
+#include <sys/syscall.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -49,7 +50,7 @@ inline ssh_questions questions_of_ssh();
 ///
 /// It is told to ask nothing unless somebody would answer; to give up after limits::connect if the host does not answer
 /// and after 3 times limits::silence if it stops to; and not to set up the forwardings, the X display and the command
-/// that the configuration has for a user's own login.
+/// that the configuration has for a user's own login, nor a connection that others share: it uses one that is there.
 class ssh_process {
  public:
   /// Errors: errc::host_unreachable where there is no ssh; errc::unknown_cluster for what cannot be a host.
@@ -108,6 +109,7 @@ class ssh_process::registry {
  private:
   registry() { std::atexit([] { instance().exit(); }); }
   void exit() noexcept {
+    if (::getpid() != pid_) return;  // a process that was forked from this one: they are not its own
     std::unique_lock lock(mutex_);
     is_exiting_ = true;
     for (const auto& ssh : all_) {
@@ -117,6 +119,7 @@ class ssh_process::registry {
     changed_.wait_for(lock, limits::login_exit, [this] { return all_.empty(); });
     for (const auto& ssh : all_) ssh->terminate();
   }
+  const pid_t pid_ = ::getpid();
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::shared_ptr<ssh_process>> all_;
@@ -162,16 +165,17 @@ inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, 
   const ssh_questions questions = questions_of_ssh();
   os::spawn_request request;
   request.path = "ssh";
+  request.place = os::spawn_request::terminal::none;
   if (questions == ssh_questions::on_terminal) {
     // Only who is in the terminal's group may ask there; Ctrl-C is for the program.
-    request.own_group = false;
+    request.place = os::spawn_request::terminal::shared;
     request.path = "/bin/sh";
     request.arguments = {"sh", "-c", "trap '' INT; exec ssh \"$@\""};
   }
   for (const std::string& a : {std::string("ssh"), std::string("-T"), std::string("-x"), std::string("-o"), "ConnectTimeout=" + seconds(limits::connect),
                                std::string("-o"), "ServerAliveInterval=" + seconds(limits::silence), std::string("-o"),
                                "ServerAliveCountMax=" + std::to_string(limits::silences), std::string("-o"), std::string("ClearAllForwardings=yes"),
-                               std::string("-o"), std::string("RemoteCommand=none")}) {
+                               std::string("-o"), std::string("RemoteCommand=none"), std::string("-o"), std::string("ControlMaster=no")}) {
     request.arguments.push_back(a);
   }
   if (!is_older_ssh()) {
@@ -198,13 +202,19 @@ inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, 
     fail(errc::host_unreachable, "there is no program 'ssh' to reach " + host + " with; install openssh-client");
   }
   registry::instance().add(self);
-  os::start_thread([self, fd = std::make_shared<os::unique_fd>(std::move(said))] { watch(self, std::move(*fd)); });
+  try {
+    os::set_nonblocking(said.get());
+    os::start_thread([self, fd = std::make_shared<os::unique_fd>(std::move(said))] { watch(self, std::move(*fd)); });
+  } catch (...) {
+    self->terminate();
+    registry::instance().remove(self);
+    throw;
+  }
   return self;
 }
 
 /// Until it ends. What holds stderr beyond that, as a master connection that stays, is not waited for.
 inline void ssh_process::watch(const std::shared_ptr<ssh_process>& self, os::unique_fd said) {
-  os::set_nonblocking(said.get());
   std::array<char, 4096> text{};
   const auto take = [&] {
     for (;;) {
@@ -245,7 +255,7 @@ inline std::optional<os::exit_status> ssh_process::wait(std::chrono::millisecond
 
 inline void ssh_process::terminate() const {
   const std::lock_guard lock(mutex_);
-  if (!ended_) ::kill(process_.pid(), SIGTERM);
+  if (!ended_) ::syscall(SYS_pidfd_send_signal, process_.pidfd(), SIGTERM, nullptr, 0);
 }
 
 }  // namespace rh::detail
