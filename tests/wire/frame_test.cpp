@@ -26,7 +26,7 @@ std::vector<std::byte> header_of(std::uint8_t type, std::uint8_t flags = 0, std:
 
 bool is_known(unsigned type) {
   return type == 1 || type == 2 || (type >= 0x10 && type <= 0x12) || (type >= 0x20 && type <= 0x26) ||
-         (type >= 0x30 && type <= 0x3b);
+         (type >= 0x30 && type <= 0x3c);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class memory_file {
 
   /// Before seal(). Errors: std::bad_alloc.
   void write(std::span<const std::byte> from, std::uint64_t at);
-  /// No more writes, of anybody. Errors: std::bad_alloc.
+  /// No more writes, of anybody. May wait a little, while the kernel moves its pages. Errors: std::bad_alloc.
   void seal();
 
   int descriptor() const noexcept { return fd_.get(); }
@@ -95,7 +95,12 @@ inline void memory_file::write(std::span<const std::byte> from, std::uint64_t at
 }
 
 inline void memory_file::seal() {
-  if (::fcntl(fd_.get(), F_ADD_SEALS, seals | F_SEAL_SEAL) != 0) throw std::bad_alloc();
+  // EBUSY: somebody holds a page for a moment, such as the kernel that compacts memory. It has waited for that itself,
+  // but not for long.
+  for (int tries = 0; ::fcntl(fd_.get(), F_ADD_SEALS, seals | F_SEAL_SEAL) != 0; ++tries) {
+    if ((errno != EBUSY && errno != EINTR) || tries == 50) throw std::bad_alloc();
+    ::usleep(1000);
+  }
 }
 
 inline std::span<const std::byte> memory_file::bytes() const {

@@ -21,15 +21,16 @@ def expect(what, holds, seen=""):
         print(f"FAILED: {what}\n{seen}")
 
 
-def drawn(seed, number, count=2000):
-    one = plan.Plan(plan.HERE, seed, number, 10_000, 100)
+def drawn(seed, number, count=2000, cluster=plan.HERE):
+    one = plan.Plan(cluster, seed, number, 10_000, 100)
     return [(at, [f.name for f in faults]) for at, faults in (one.next() for _ in range(count))]
 
 
 expect("a seed gives the same plan", drawn(5, 3) == drawn(5, 3))
 expect("another seed, or round, another", drawn(5, 3) != drawn(6, 3) and drawn(5, 3) != drawn(5, 4))
 rounds = [[f for _, names in drawn(1, number, 300) for f in names] for number in range(60)]
-expect("every fault comes", {name for names in rounds for name in names} == set(plan.BY_NAME))
+over_ssh = [name for number in range(60) for _, names in drawn(1, number, 300, plan.SSH) for name in names]
+expect("every fault comes", {name for names in rounds for name in names} | set(over_ssh) == set(plan.BY_NAME))
 enders = [sum(plan.BY_NAME[name].ends_program for name in names) for names in rounds]
 expect("a third of the programs is ended, once", 8 < sum(enders) < 32 and max(enders) == 1, enders)
 expect("two at once come", any(len(names) == 2 for _, names in drawn(1, 1)))
@@ -47,8 +48,15 @@ class Touched:
     """What a fault may touch; writes down what was done."""
     program = 1001
 
-    def __init__(self, journal, proxy):
-        self.journal, self.proxy, self.done = journal, proxy, []
+    def __init__(self, journal, proxy, cluster):
+        self.journal, self.proxy, self.cluster, self.done = journal, proxy, cluster, []
+        self.machine = self.server = self
+
+    def drop(self):
+        self.done.append("drop")
+
+    def ssh(self):
+        return 1005
 
     def workers(self):
         return [1003, 1004]
@@ -78,11 +86,11 @@ with tempfile.TemporaryDirectory() as folder:
     threading.Thread(target=lambda: server.accept(), daemon=True).start()
     with ByteProxy(f"{folder}/near", f"{folder}/far") as proxy:
         for fault in plan.TABLE:
-            run = Touched(journal, proxy)
+            run = Touched(journal, proxy, fault.clusters[-1])
             journal.order, armed = 0, len(proxy._waiting)
             fault.happen(run, random.Random(1))
-            stopped = {pid for pid, number in filter(lambda d: d != "start", run.done) if number == signal.SIGSTOP}
-            went_on = {pid for pid, number in filter(lambda d: d != "start", run.done) if number == signal.SIGCONT}
+            stopped = {pid for pid, number in filter(lambda d: isinstance(d, tuple), run.done) if number == signal.SIGSTOP}
+            went_on = {pid for pid, number in filter(lambda d: isinstance(d, tuple), run.done) if number == signal.SIGCONT}
             expect(f"{fault.name} does something", run.done or journal.order or len(proxy._waiting) > armed)
             expect(f"{fault.name}: what is stopped goes on", stopped == went_on, run.done)
     server.close()
