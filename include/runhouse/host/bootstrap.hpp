@@ -361,7 +361,13 @@ inline void talk::send(std::string_view text) {
   auto rest = std::as_bytes(std::span(text));
   auto deadline = clock::now() + bootstrap_limits::answer;
   while (!rest.empty()) {
-    const std::size_t n = far_.write_some(rest);
+    std::size_t n = 0;
+    try {
+      n = far_.write_some(rest);
+    } catch (const error& e) {
+      if (e.kind() != errc::connection_lost) throw;
+      return;  // what it has said before is still to be read, and ends with the same
+    }
     rest = rest.subspan(n);
     if (n > 0) {
       deadline = clock::now() + bootstrap_limits::answer;

@@ -40,6 +40,7 @@ LONGEST_OPERATION = 128      # calls, as fault_load has it
 SILENCE_SECONDS = 60         # without an outcome, from which on it is a hang
 GONE_SECONDS = 5             # from the end of the program to that of all its processes
 MEMORY_BYTES = 16 << 20      # what a program may have more of after its calls than before; and for each lane
+SSH_MEMORY_BYTES = 16 << 20  # and over ssh, where what is on its way is more, and longer; the same after 50,000 and 200,000 calls
 LANE_MEMORY_BYTES = 64 << 10
 PR_SET_PDEATHSIG = 1
 WORKER = b"runhouse-worker\0"
@@ -355,7 +356,7 @@ class Round:
             if after > before:
                 self.wrong.append(f"{what}: {before} before all calls, {after} after them")
         grown = journal.memory_after - journal.memory_before
-        if grown > MEMORY_BYTES + LANE_MEMORY_BYTES * self.options.lanes and not is_sanitized(self.options.program):
+        if grown > MEMORY_BYTES + (SSH_MEMORY_BYTES if self.cluster == plan.SSH else 0) + LANE_MEMORY_BYTES * self.options.lanes and not is_sanitized(self.options.program):
             self.wrong.append(f"the program has {grown >> 20} MiB more after its calls than before")
 
     def close(self):
