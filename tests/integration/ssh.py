@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs on machines that they reach by ssh: what networks, accounts, shells, disks and configurations do to that.
 
-Usage: ssh.py PROGRAM OTHER_BUILD [--quick] [--only WORD] [--jobs N] [--list]
+Usage: ssh.py PROGRAM OTHER_BUILD [--quick] [--only WORD] [--skip WORD] [--jobs N] [--list]
 
 Each scenario has machines, and a time limit, of its own; after each, nothing runs on either side that should not, and no
 file is left where none should be. --quick runs those that together take half a minute.
@@ -34,6 +34,7 @@ parser.add_argument("program")
 parser.add_argument("other_build")
 parser.add_argument("--quick", action="store_true")
 parser.add_argument("--only", default="", help="scenarios with this in their name")
+parser.add_argument("--skip", default="", help="scenarios with this in their name are not run")
 parser.add_argument("--jobs", type=int, default=4, help="scenarios at a time: most of them wait most of the time")
 parser.add_argument("--seed", type=int, default=1, help="of what happens at random")
 parser.add_argument("--list", action="store_true")
@@ -1542,7 +1543,8 @@ def end_all(*_):
 
 
 def main():
-    chosen = [s for s in scenarios if arguments.only in s.name and (s.is_quick or not arguments.quick)]
+    chosen = [s for s in scenarios if arguments.only in s.name and (s.is_quick or not arguments.quick)
+              and not (arguments.skip and arguments.skip in s.name)]
     if arguments.list:
         print("\n".join(s.name for s in chosen))
         return 0
