@@ -9,6 +9,7 @@
 #include <runhouse/os/socket.hpp>
 #include <runhouse/wire/session_message.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -121,9 +122,10 @@ inline void bridge::run() noexcept {
     ::dup2(nothing.get(), STDIN_FILENO);
     ::dup2(nothing.get(), STDOUT_FILENO);
     char byte = 0;
-    while (::read(held.get(), &byte, 1) > 0 || errno == EINTR) {
+    for (;;) {  // errno means something only where a read failed
+      const auto n = ::read(held.get(), &byte, 1);
+      if (n == 0 || (n < 0 && errno != EINTR)) ::_exit(0);
     }
-    ::_exit(0);
   } catch (const error& e) {
     fail_as(name_of(e.kind()), e.what());
   } catch (const std::exception& e) {
