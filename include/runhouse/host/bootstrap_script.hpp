@@ -119,7 +119,8 @@ rh_needed=0
 rh_private_folder() {
   if [ -L "$1" ]; then rh_fail no-folder "$1 is a symbolic link"; fi
   if [ ! -d "$1" ]; then
-    if [ -e "$1" ]; then rh_fail no-folder "$1 is no folder"; fi
+    # Another one may make it between two looks at it.
+    if [ -e "$1" ] && [ ! -d "$1" ]; then rh_fail no-folder "$1 is no folder"; fi
     rh_said=$(mkdir -p "$1" 2>&1) || rh_write_failed "$1" "$rh_said"
   fi
   if [ ! -O "$1" ]; then rh_fail no-folder "$1 belongs to another user"; fi
