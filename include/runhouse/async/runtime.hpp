@@ -227,17 +227,25 @@ inline void runtime::pass_turn(std::unique_lock<std::mutex>& lock) {
 
 inline void runtime::drain() noexcept {
   while (!inbox_.empty()) inbox_.run_all();
-  // A flush can make another dirty, never grow without bound.
-  for (std::size_t i = 0; i < dirty_.size(); ++i) {
-    if (dirty_[i] != nullptr) dirty_[i]->flush();
+  // A flush can make others dirty. What is left of very many waits until descriptors have been looked at: where two
+  // things keep making each other dirty, it may be for want of what comes from there.
+  std::size_t flushed = 0;
+  for (; flushed < dirty_.size() && flushed < limits::flushes; ++flushed) {
+    if (dirty_[flushed] != nullptr) dirty_[flushed]->flush();
   }
-  dirty_.clear();
+  dirty_.erase(dirty_.begin(), dirty_.begin() + static_cast<std::ptrdiff_t>(flushed));
 }
 
 /// One turn: what was deferred, then one wait. Returns when something may have become ready.
 inline void runtime::pump(run_queue* q) {
   drain();
   if (q != nullptr && q->has_ready()) return;
+  if (!dirty_.empty()) {
+    for (std::size_t i = 0; i < pollers_.size(); ++i) pollers_[i]->poll();
+    io_.poll();
+    timers_.expire(now());
+    return;
+  }
   // A stream of answers that come by spinning must not starve timers and other descriptors.
   if (++turns_ % 64 == 0) {
     io_.poll();
@@ -266,7 +274,7 @@ inline void runtime::pump(run_queue* q) {
       timers_.expire(now());
     });
   }
-  io_.run_one();
+  if (dirty_.empty()) io_.run_one();
   io_.poll();
   drain();
 }

@@ -66,8 +66,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   }
   /// The same for a call that takes the result of one that it has, and so cannot run elsewhere.
   bool has_room_to_follow() const noexcept { return calls_.size() < limits::following_calls && bytes_ahead_ < limits::chunk_bytes; }
-  /// How many of its calls another worker could begin now, if it was not this one.
-  std::size_t divisible() const noexcept;
+  /// How many of its calls, which it has not begun, another worker could begin now.
+  std::size_t spare_calls() const noexcept;
   pid_t pid() const noexcept { return process_.process.pid(); }
   std::uint64_t writes() const noexcept { return writes_; }
 

@@ -235,8 +235,8 @@ inline std::size_t worker_pool::wanted() const noexcept {
     if (!m.has_share || m.yields) continue;
     if (!m.link->is_ready() || m.link->in_flight() == 0) {
       ++free;
-    } else if (m.link->divisible() > 1) {
-      waiting += m.link->divisible() - 1;
+    } else {
+      waiting += m.link->spare_calls();
     }
   }
   return waiting > free ? waiting - free : 0;
@@ -335,9 +335,9 @@ inline void worker_pool::rebalance() {
   for (std::size_t i = 0; i < members_.size() && queue_.empty(); ++i) {
     if (std::none_of(members_.begin(), members_.end(), is_idle)) return;
     const auto busiest = std::max_element(members_.begin(), members_.end(), [](const member& x, const member& y) {
-      return x.link->divisible() < y.link->divisible();
+      return x.link->spare_calls() < y.link->spare_calls();
     });
-    if (busiest->link->divisible() < 2) return;
+    if (busiest->link->spare_calls() == 0) return;
     take_back(*busiest->link);
     hand_out();
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 
 namespace rh::detail {
 
@@ -123,9 +124,15 @@ inline worker_link::sent_call worker_link::take_front() {
   return first;
 }
 
-inline std::size_t worker_link::divisible() const noexcept {
-  if (followers_ == 0) return calls_.size();
-  return static_cast<std::size_t>(std::count_if(calls_.begin(), calls_.end(), [](const sent_call& s) { return s.call->values_have_ended(); }));
+/// It runs, or is about to run, the first of them. What it has begun is no more to be had, also where its outcome has not
+/// been read yet: a worker that is thought to have calls left when it has ended all would get help without end.
+inline std::size_t worker_link::spare_calls() const noexcept {
+  if (calls_.size() < 2) return 0;
+  const std::uint32_t started = process_.memory->gate.started();
+  const auto begun = [&](const sent_call& s) { return !wire::start_gate::is_after(s.number, started); };
+  const auto first = std::partition_point(std::next(calls_.begin()), calls_.end(), begun);
+  if (followers_ == 0) return static_cast<std::size_t>(calls_.end() - first);
+  return static_cast<std::size_t>(std::count_if(first, calls_.end(), [](const sent_call& s) { return s.call->values_have_ended(); }));
 }
 
 inline bool worker_link::has(const call_state& call) const noexcept {
