@@ -313,6 +313,7 @@ class Round:
             left = marked_processes(self.mark)
         if left:
             self.wrong.append(f"{len(left)} processes are left {GONE_SECONDS} s later:\n  " + "\n  ".join(map(describe, left)))
+            self.wrong += [f"{pid} is at:\n{stacks(pid)[:20_000]}" for pid in left[:check.MOST_SHOWN]]
         # A node that was killed leaves its socket and lock, and so does one that ends; nobody leaves anything in tmp.
         allowed = {"run/runhouse"} if self.cluster in plan.NODES else set()
         for folder in ("tmp", "run"):
