@@ -81,6 +81,7 @@ void send_on(const incoming_message<Head>& message, std::size_t room) {
   const arrived first(message);
   outgoing_message out(message.head(), 1, first.in_body());
   incoming_message<Head> back;
+  incoming_message<Head, incoming_payloads> taken_apart;
   for (bool begun = false; !out.done(); begun = true) {
     fuzz::bytes frame;
     out.append_next(frame, room);
@@ -89,12 +90,21 @@ void send_on(const incoming_message<Head>& message, std::size_t room) {
     const auto payload = std::span(frame).subspan(header_bytes);
     const result<bool> whole = begun ? back.add(*header, payload) : back.begin(*header, payload);
     fuzz::must(whole && *whole == out.done(), "a message that arrived can be sent on");
+    const result<bool> same = begun ? taken_apart.add(*header, payload) : taken_apart.begin(*header, payload);
+    fuzz::must(same && *same == *whole, "and taken apart");
   }
   const arrived second(back);
   fuzz::must(back.head() == message.head(), "a head arrives as it was");
   fuzz::must(std::equal(first.views().begin(), first.views().end(), second.views().begin(), second.views().end(),
                         [](const payload_view& a, const payload_view& b) { return equal(a, b); }),
              "payloads arrive as they were");
+  std::vector<std::span<const std::byte>> segments;
+  std::size_t at = 0;
+  const std::vector<payload_view> sent = first.in_body();
+  for (const shared_payload& p : std::move(taken_apart).take_body()) {
+    if (p) fuzz::must(at < sent.size() && equal(view(*p, segments), sent[at++]), "each payload arrives by itself as it was");
+  }
+  fuzz::must(at == sent.size(), "all of them");
 }
 
 /// Puts the messages of a stream together, as long as its frames belong to them.

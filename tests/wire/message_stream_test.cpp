@@ -74,31 +74,48 @@ std::vector<cut_frame> frames_of(outgoing_message& message, std::size_t room) {
   return frames;
 }
 
-/// Puts the frames together, and checks that what comes out is `payloads`.
-template <class Head>
-void check_arrives(const std::vector<cut_frame>& frames, const std::vector<shared_payload>& payloads) {
-  incoming_message<Head> in;
+void check_same(const payload_view& arrived, const payload& sent) {
+  CHECK(std::equal(arrived.stream.begin(), arrived.stream.end(), sent.stream.begin(), sent.stream.end()));
+  if (!arrived.stream.empty()) CHECK(reinterpret_cast<std::uintptr_t>(arrived.stream.data()) % 16 == 0);
+  REQUIRE(arrived.segments.size() == sent.segments.size());
+  for (std::size_t k = 0; k < sent.segments.size(); ++k) {
+    const auto expected = sent.segments[k].bytes();
+    CHECK(std::equal(arrived.segments[k].begin(), arrived.segments[k].end(), expected.begin(), expected.end()));
+    CHECK(reinterpret_cast<std::uintptr_t>(arrived.segments[k].data()) % 64 == 0);
+  }
+}
+
+template <class Message>
+void put_together(Message& in, const std::vector<cut_frame>& frames) {
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const auto whole =
         i == 0 ? in.begin(frames[i].header, frames[i].payload) : in.add(frames[i].header, frames[i].payload);
     REQUIRE(whole);
     REQUIRE(*whole == (i + 1 == frames.size()));
   }
-  std::vector<payload_shape> shapes;
-  for (const auto& p : payloads) shapes.push_back(shape_of(*p));
+}
+
+/// Puts the frames together, with either kind of body, and checks that what comes out is `payloads`.
+template <class Head>
+void check_arrives(const std::vector<cut_frame>& frames, const std::vector<shared_payload>& payloads) {
   std::vector<std::span<const std::byte>> spans;
-  std::vector<payload_view> views(shapes.size());
-  view_payloads(shapes, in.body().bytes(), spans, views);
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    const payload& sent = *payloads[i];
-    CHECK(std::equal(views[i].stream.begin(), views[i].stream.end(), sent.stream.begin(), sent.stream.end()));
-    if (!views[i].stream.empty()) CHECK(reinterpret_cast<std::uintptr_t>(views[i].stream.data()) % 16 == 0);
-    REQUIRE(views[i].segments.size() == sent.segments.size());
-    for (std::size_t k = 0; k < sent.segments.size(); ++k) {
-      const auto expected = sent.segments[k].bytes();
-      CHECK(std::equal(views[i].segments[k].begin(), views[i].segments[k].end(), expected.begin(), expected.end()));
-      CHECK(reinterpret_cast<std::uintptr_t>(views[i].segments[k].data()) % 64 == 0);
-    }
+  {
+    incoming_message<Head> in;
+    put_together(in, frames);
+    std::vector<payload_shape> shapes;
+    for (const auto& p : payloads) shapes.push_back(shape_of(*p));
+    std::vector<payload_view> views(shapes.size());
+    view_payloads(shapes, in.body().bytes(), spans, views);
+    for (std::size_t i = 0; i < views.size(); ++i) check_same(views[i], *payloads[i]);
+  }
+  incoming_message<Head, incoming_payloads> in;
+  put_together(in, frames);
+  const std::vector<shared_payload> arrived = std::move(in).take_body();
+  REQUIRE(arrived.size() == payloads.size());
+  for (std::size_t i = 0; i < arrived.size(); ++i) {
+    REQUIRE(arrived[i] != nullptr);
+    CHECK((arrived[i]->file != nullptr) == (payloads[i]->size_bytes() >= rh::limits::memory_file_bytes));
+    check_same(view(*arrived[i], spans), *payloads[i]);
   }
 }
 
@@ -179,6 +196,19 @@ TEST_CASE("payloads and segments arrive whole however they are cut", "[wire][mes
   }
 }
 
+TEST_CASE("large payloads arrive beside small ones, in files of their own", "[wire][message_stream]") {
+  const std::size_t files = rh::os::memory_file::count();
+  const std::size_t large = rh::limits::memory_file_bytes;
+  // Those without a stream end in padding, or hold nothing.
+  const std::vector<shared_payload> payloads = {make_payload(3, {}), make_payload(7, {large + 5, 1024}), make_payload(large + 3, {}, 9),
+                                                make_payload(0, {large + 1}, 4), make_payload(0, {}), make_payload(40, {2000}, 5), make_payload(0, {})};
+  for (const std::size_t room : {std::size_t{1000}, rh::limits::chunk_bytes}) {
+    outgoing_message message(head_for(payloads), 5, viewed(payloads));
+    check_arrives<call_head>(frames_of(message, room), payloads);
+  }
+  CHECK(rh::os::memory_file::count() == files);
+}
+
 TEST_CASE("a small message is appended as the one frame that it would be cut to", "[wire][message_stream]") {
   const std::vector<std::byte> before(5, std::byte{1});
   const auto check = [&](const std::vector<shared_payload>& payloads, bool is_small) {
@@ -244,7 +274,7 @@ TEST_CASE("a head that does not fit a frame is refused by its sender", "[wire][m
   CHECK_THROWS_AS(outgoing_message(head, 1, {}), rh::error);
 }
 
-TEST_CASE("a body of another length than the head says is refused", "[wire][message_stream]") {
+TEMPLATE_TEST_CASE("a body of another length than the head says is refused", "[wire][message_stream]", incoming_buffer, incoming_payloads) {
   const auto head = head_bytes({{4, {}}});
   const auto with_body = [&](std::size_t n) {
     auto bytes = head;
@@ -252,7 +282,7 @@ TEST_CASE("a body of another length than the head says is refused", "[wire][mess
     return bytes;
   };
   const auto begin = [](std::uint8_t flags, const bytes_type& bytes) {
-    incoming_message<call_head> in;
+    incoming_message<call_head, TestType> in;
     const auto got = in.begin(first(flags), bytes);
     return got ? std::optional<errc>() : got.code();
   };
@@ -267,7 +297,7 @@ TEST_CASE("a body of another length than the head says is refused", "[wire][mess
   for (std::size_t n = 0; n <= 5; ++n) {
     for (const std::uint8_t flags : {std::uint8_t{0}, flag_more}) {
       INFO(n << ' ' << int{flags});
-      incoming_message<call_head> in;
+      incoming_message<call_head, TestType> in;
       REQUIRE(in.begin(first(flag_more), with_body(1)));
       const auto got = in.add(later(flags), std::span(some).first(n));
       const bool accepted = flags == 0 ? n == 3 : (n > 0 && n < 3);
@@ -302,9 +332,9 @@ TEST_CASE("an error's outcome has no body", "[wire][message_stream]") {
 #endif
 #endif
 #ifndef SANITIZED  // their allocators write to the shadow of all of it, or refuse so much
-TEST_CASE("a body that is announced and never comes takes no memory", "[wire][message_stream]") {
+TEMPLATE_TEST_CASE("a body that is announced and never comes takes no memory", "[wire][message_stream]", incoming_buffer, incoming_payloads) {
   const std::size_t before = wire_bytes::peak_memory_bytes();
-  incoming_message<call_head> in;
+  incoming_message<call_head, TestType> in;
   try {
     const auto got = in.begin(first(flag_more), head_bytes({{rh::limits::body_bytes, {}}}));
     REQUIRE(got);
@@ -315,7 +345,35 @@ TEST_CASE("a body that is announced and never comes takes no memory", "[wire][me
 }
 #endif
 
-TEST_CASE("mutated streams of frames end in a message or an error", "[wire][message_stream]") {
+namespace {
+
+std::size_t sum_of(const payload_view& v) {
+  std::size_t sum = 0;
+  for (const std::byte b : v.stream) sum += static_cast<std::size_t>(b);
+  for (const auto& segment : v.segments) {
+    for (const std::byte b : segment) sum += static_cast<std::size_t>(b);
+  }
+  return sum;
+}
+/// Of all bytes of the payloads, which are touched.
+std::size_t sum_of(incoming_message<call_head>& message) {
+  std::vector<std::span<const std::byte>> spans;
+  std::vector<payload_view> views(message.head().parameters.size());
+  view_payloads(message.head().parameters, message.body().bytes(), spans, views);
+  std::size_t sum = 0;
+  for (const auto& v : views) sum += sum_of(v);
+  return sum;
+}
+std::size_t sum_of(incoming_message<call_head, incoming_payloads>& message) {
+  std::vector<std::span<const std::byte>> spans;
+  std::size_t sum = 0;
+  for (const shared_payload& p : std::move(message).take_body()) sum += p ? sum_of(view(*p, spans)) : 0;
+  return sum;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("mutated streams of frames end in a message or an error", "[wire][message_stream]", incoming_buffer, incoming_payloads) {
   const std::vector<shared_payload> payloads = {make_payload(200, {1024, 2000}), make_payload(33, {}, 3)};
   outgoing_message message(head_for(payloads), 1, viewed(payloads));
   bytes_type valid;
@@ -333,7 +391,7 @@ TEST_CASE("mutated streams of frames end in a message or an error", "[wire][mess
     }
     frame_buffer in;
     std::size_t sent = 0;
-    std::optional<incoming_message<call_head>> open;
+    std::optional<incoming_message<call_head, TestType>> open;
     for (;;) {
       const auto next = in.next();
       if (!next && next.code() == errc::truncated && sent < bytes.size()) {
@@ -357,17 +415,7 @@ TEST_CASE("mutated streams of frames end in a message or an error", "[wire][mess
       }
       if (!got) break;
       if (*got) {
-        std::vector<std::span<const std::byte>> spans;
-        std::size_t sum = 0;
-        std::vector<payload_view> views(open->head().parameters.size());
-        view_payloads(open->head().parameters, open->body().bytes(), spans, views);
-        for (const auto& v : views) {
-          for (const std::byte b : v.stream) sum += static_cast<std::size_t>(b);
-          for (const auto& segment : v.segments) {
-            for (const std::byte b : segment) sum += static_cast<std::size_t>(b);
-          }
-        }
-        if (sum > 0) ++whole;
+        if (sum_of(*open) > 0) ++whole;
         break;
       }
     }

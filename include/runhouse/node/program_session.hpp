@@ -95,12 +95,15 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   inline void connection_lost(std::string why) noexcept override;
 
   template <class Head>
-  bool message_came(std::unordered_map<std::uint64_t, wire::incoming_message<Head>>& partial, const wire::frame& in, os::received_fds& files);
+  using incoming = wire::incoming_message<Head, wire::incoming_payloads>;
   template <class Head>
-  bool data_came(std::unordered_map<std::uint64_t, wire::incoming_message<Head>>& partial, const wire::frame& in, os::received_fds& files);
-  bool message_is_whole(std::uint64_t id, wire::incoming_message<wire::session_call> message, os::received_fds& files);
-  bool message_is_whole(std::uint64_t id, wire::incoming_message<wire::session_put> message, os::received_fds& files);
-  bool take_arguments(const std::vector<wire::payload_shape>& shapes, std::span<const std::byte> body, os::received_fds& files, call_arguments& arguments);
+  bool message_came(std::unordered_map<std::uint64_t, incoming<Head>>& partial, const wire::frame& in, os::received_fds& files);
+  template <class Head>
+  bool data_came(std::unordered_map<std::uint64_t, incoming<Head>>& partial, const wire::frame& in, os::received_fds& files);
+  bool message_is_whole(std::uint64_t id, incoming<wire::session_call> message, os::received_fds& files);
+  bool message_is_whole(std::uint64_t id, incoming<wire::session_put> message, os::received_fds& files);
+  bool take_arguments(std::span<const wire::payload_shape> shapes, std::vector<wire::shared_payload> payloads, os::received_fds& files,
+                      call_arguments& arguments);
   bool fetch(std::uint64_t id, std::uint64_t value);
   bool ask(std::uint64_t id, wire::session_question question);
   void wait_for(std::uint64_t id, counted<pending> result, call_ptr call, bool stays);
@@ -130,8 +133,8 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   std::vector<std::shared_ptr<const rh::needs>> needs_;       // the same
   std::unordered_map<std::uint64_t, std::shared_ptr<asked_call>> calls_;
   std::unordered_map<std::uint64_t, std::shared_ptr<const value_holder>> values_;
-  std::unordered_map<std::uint64_t, wire::incoming_message<wire::session_call>> partial_calls_;
-  std::unordered_map<std::uint64_t, wire::incoming_message<wire::session_put>> partial_puts_;
+  std::unordered_map<std::uint64_t, incoming<wire::session_call>> partial_calls_;
+  std::unordered_map<std::uint64_t, incoming<wire::session_put>> partial_puts_;
   std::deque<ready_outcome> ready_;
   std::deque<long_message> long_;
   bool short_ones_turn_ = true;

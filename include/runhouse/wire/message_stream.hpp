@@ -4,6 +4,7 @@
 #include <runhouse/core/limits.hpp>
 #include <runhouse/core/result.hpp>
 #include <runhouse/wire/frame.hpp>
+#include <runhouse/wire/incoming_body.hpp>
 #include <runhouse/wire/message.hpp>
 
 #include <algorithm>
@@ -74,8 +75,8 @@ class outgoing_message {
 template <class Head>
 bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<const payload_view> payloads);
 
-/// The far end: frames of one stream put together again.
-template <class Head>
+/// The far end: frames of one stream put together again. `Body` is incoming_buffer or incoming_payloads.
+template <class Head, class Body = incoming_buffer>
 class incoming_message {
  public:
   /// The first frame. Errors: errc::protocol_error; std::bad_alloc where there is no memory for the body.
@@ -86,13 +87,12 @@ class incoming_message {
 
   const Head& head() const noexcept { return head_; }
   Head take_head() && noexcept { return std::move(head_); }
-  const buffer& body() const noexcept { return body_; }
-  buffer take_body() && noexcept { return std::move(body_); }
+  const typename Body::value_type& body() const noexcept { return body_.value(); }
+  typename Body::value_type take_body() && { return std::move(body_).take(); }
 
  private:
   Head head_;
-  buffer body_;
-  std::size_t filled_ = 0;
+  Body body_;
 };
 
 /// A body of one payload.
@@ -191,27 +191,22 @@ bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t s
   return true;
 }
 
-template <class Head>
-result<bool> incoming_message<Head>::begin(const frame_header& header, std::span<const std::byte> in) {
+template <class Head, class Body>
+result<bool> incoming_message<Head, Body>::begin(const frame_header& header, std::span<const std::byte> in) {
   byte_reader read(in);
   auto head = message_traits<Head>::decode(read);
   if (!head) return head.code();
   head_ = std::move(*head);
-  const std::uint64_t size = body_bytes(message_traits<Head>::shapes(head_));
-  // The pages of a body that never comes are never touched: a lying length costs address space, not memory.
-  body_ = buffer(static_cast<std::size_t>(size));
-  filled_ = 0;
+  body_.begin(message_traits<Head>::shapes(head_));
   return add(header, read.rest());
 }
 
-template <class Head>
-result<bool> incoming_message<Head>::add(const frame_header& header, std::span<const std::byte> in) {
-  if (in.size() > body_.size() - filled_) return errc::protocol_error;
+template <class Head, class Body>
+result<bool> incoming_message<Head, Body>::add(const frame_header& header, std::span<const std::byte> in) {
   if (header.type == frame_type::data && in.empty()) return errc::protocol_error;  // would never come to an end
-  if (!in.empty()) std::memcpy(body_.data() + filled_, in.data(), in.size());
-  filled_ += in.size();
+  if (!body_.add(in)) return errc::protocol_error;
   const bool more = (header.flags & flag_more) != 0;
-  if (more == (filled_ == body_.size())) return errc::protocol_error;
+  if (more == body_.is_whole()) return errc::protocol_error;
   return !more;
 }
 

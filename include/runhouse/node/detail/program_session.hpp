@@ -136,11 +136,11 @@ inline bool program_session::frame_came(const wire::frame& in, os::received_fds&
 }
 
 template <class Head>
-bool program_session::message_came(std::unordered_map<std::uint64_t, wire::incoming_message<Head>>& partial, const wire::frame& in,
+bool program_session::message_came(std::unordered_map<std::uint64_t, incoming<Head>>& partial, const wire::frame& in,
                                    os::received_fds& files) {
   const std::uint64_t id = in.header.stream;
   if (is_known(id) || partial_calls_.contains(id) || partial_puts_.contains(id) || calls_.size() >= limits::session_calls) return false;
-  wire::incoming_message<Head> message;
+  incoming<Head> message;
   const auto whole = message.begin(in.header, in.payload);
   if (!whole) return false;
   if (*whole) return message_is_whole(id, std::move(message), files);
@@ -150,7 +150,7 @@ bool program_session::message_came(std::unordered_map<std::uint64_t, wire::incom
 }
 
 template <class Head>
-bool program_session::data_came(std::unordered_map<std::uint64_t, wire::incoming_message<Head>>& partial, const wire::frame& in,
+bool program_session::data_came(std::unordered_map<std::uint64_t, incoming<Head>>& partial, const wire::frame& in,
                                 os::received_fds& files) {
   const auto at = partial.find(in.header.stream);
   if (at == partial.end()) return false;
@@ -162,25 +162,18 @@ bool program_session::data_came(std::unordered_map<std::uint64_t, wire::incoming
   return message_is_whole(in.header.stream, std::move(message), files);
 }
 
-inline bool program_session::take_arguments(const std::vector<wire::payload_shape>& shapes, std::span<const std::byte> body,
+/// `payloads` are those that came in the body.
+inline bool program_session::take_arguments(std::span<const wire::payload_shape> shapes, std::vector<wire::shared_payload> payloads,
                                             os::received_fds& files, call_arguments& arguments) {
-  std::vector<wire::payload_view> views(shapes.size());
-  std::vector<std::span<const std::byte>> segments;
-  wire::view_payloads(shapes, body, segments, views);
   const auto held = [&](const wire::payload_shape& shape) -> std::shared_ptr<const value_holder> {
     const auto value = values_.find(shape.stream_bytes);
     return value != values_.end() ? value->second : nullptr;
   };
   const auto bytes = [&](std::size_t i) -> wire::shared_payload {
+    if (shapes[i].kind != wire::payload_kind::in_file) return std::move(payloads[i]);
     auto p = std::make_shared<wire::payload>();
-    if (shapes[i].kind == wire::payload_kind::in_file) {
-      p->file = take_file(shapes[i], files);
-      return p->file ? p : nullptr;
-    }
-    p->stream.assign(views[i].stream.begin(), views[i].stream.end());
-    p->segments.reserve(views[i].segments.size());
-    for (const auto& s : views[i].segments) p->segments.emplace_back(s);
-    return p;
+    p->file = take_file(shapes[i], files);
+    return p->file ? p : nullptr;
   };
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     if (shapes[i].kind == wire::payload_kind::value) {
@@ -211,12 +204,12 @@ inline bool program_session::take_arguments(const std::vector<wire::payload_shap
   return true;
 }
 
-inline bool program_session::message_is_whole(std::uint64_t id, wire::incoming_message<wire::session_call> message, os::received_fds& files) {
+inline bool program_session::message_is_whole(std::uint64_t id, incoming<wire::session_call> message, os::received_fds& files) {
   const wire::session_call& head = message.head();
   if (head.function == 0 || head.function > functions_.size() || head.needs > needs_.size()) return false;
   const known_function& f = functions_[head.function - 1];
   const call_ptr call(new call_state(node_, f.name));
-  if (!take_arguments(head.parameters, message.body().bytes(), files, call->arguments)) return false;
+  if (!take_arguments(head.parameters, std::move(message).take_body(), files, call->arguments)) return false;
   call->head.signature = f.signature;
   call->head.function = f.function;
   call->head.keeps_result = head.keeps_result;
@@ -249,9 +242,10 @@ inline bool program_session::message_is_whole(std::uint64_t id, wire::incoming_m
   return true;
 }
 
-inline bool program_session::message_is_whole(std::uint64_t id, wire::incoming_message<wire::session_put> message, os::received_fds& files) {
+inline bool program_session::message_is_whole(std::uint64_t id, incoming<wire::session_put> message, os::received_fds& files) {
   call_arguments arguments;
-  if (!take_arguments({message.head().shape}, message.body().bytes(), files, arguments)) return false;
+  const wire::payload_shape shape = message.head().shape;
+  if (!take_arguments({&shape, 1}, std::move(message).take_body(), files, arguments)) return false;
   try {
     auto value = node_->put(arguments.at(0).bytes());
     const counted<pending> held = value->value();
