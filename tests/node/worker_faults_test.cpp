@@ -10,12 +10,14 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
@@ -65,6 +67,18 @@ int close_and_end(int fd) {
 std::vector<char> close_and_give(int fd, std::size_t size) {
   close(fd);
   return std::vector<char>(size);
+}
+
+/// Few descriptors in the workers of calls that need this variable: they cannot take in what is sent to them.
+const bool has_few_descriptors = [] {
+  if (std::getenv("WORKER_FAULTS_FEW_DESCRIPTORS") == nullptr) return false;
+  const rlimit few{20, 20};
+  return setrlimit(RLIMIT_NOFILE, &few) == 0;
+}();
+std::size_t length_of_all(const std::vector<std::string>& parts) {
+  std::size_t sum = has_few_descriptors ? 1'000'000'000 : 0;
+  for (const std::string& p : parts) sum += p.size();
+  return sum;
 }
 
 // ---- frames, written to the calls socket by the function that the worker runs
@@ -358,4 +372,27 @@ TEST_CASE("a frame of a later version that may be skipped is", "[node][worker_fa
   const int pid = here.send<&own_pid>()().get();
   CHECK(here.send<&send_from_the_future>()().get() == 1);
   CHECK(here.send<&own_pid>()().get() == pid);
+}
+
+TEST_CASE("a call that ends each worker before it begins is given up, and those behind it run", "[node][worker_faults]") {
+  rh::cluster here = rh::local(1);
+  const std::string large(rh::limits::memory_file_bytes, 'x');
+  std::vector<rh::ref<std::string>> parts;
+  for (int i = 0; i < 30; ++i) parts.push_back(here.put(large));
+  CHECK(here.send<&length_of_all>()(parts).get() == parts.size() * large.size());
+
+  const rh::env few("WORKER_FAULTS_FEW_DESCRIPTORS", "1");
+  auto all = here.send<&length_of_all>(few)(parts);
+  auto behind = here.send<&own_pid>(few)();
+  try {
+    all.get();
+    FAIL("it has run");
+  } catch (const rh::error& e) {
+    INFO(e.what());
+    CHECK(e.kind() == rh::errc::worker_died);
+    CHECK(e.origin().reached == rh::stage::not_started);
+    CHECK(std::string(e.what()).find("5 workers ended while they took it in") != std::string::npos);
+    CHECK(std::string(e.what()).find("ulimit -n") != std::string::npos);
+  }
+  CHECK(behind.get() > 0);
 }

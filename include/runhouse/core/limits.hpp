@@ -102,6 +102,9 @@ inline constexpr std::chrono::milliseconds gpu_again{500};
 /// Flushes that a runtime makes without looking at descriptors.
 inline constexpr std::size_t flushes = 1000;
 
+/// Workers that end while they take in a call, before it ends.
+inline constexpr unsigned workers_lost = 5;
+
 /// How long a worker keeps its share of the machine, at least, where calls of other needs wait for it.
 inline constexpr std::chrono::milliseconds share{20};
 /// A worker that has nothing to do for so long is ended: its memory may be wanted elsewhere.

@@ -102,7 +102,7 @@ class program_session final : session_stream::owner, public std::enable_shared_f
   bool data_came(std::unordered_map<std::uint64_t, incoming<Head>>& partial, const wire::frame& in, os::received_fds& files);
   bool message_is_whole(std::uint64_t id, incoming<wire::session_call> message, os::received_fds& files);
   bool message_is_whole(std::uint64_t id, incoming<wire::session_put> message, os::received_fds& files);
-  bool take_arguments(std::span<const wire::payload_shape> shapes, std::vector<wire::shared_payload> payloads, os::received_fds& files,
+  bool take_arguments(std::span<wire::payload_shape> shapes, std::vector<wire::shared_payload> payloads, os::received_fds& files,
                       call_arguments& arguments);
   bool fetch(std::uint64_t id, std::uint64_t value);
   bool ask(std::uint64_t id, wire::session_question question);

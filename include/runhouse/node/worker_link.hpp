@@ -146,6 +146,7 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   void exited() noexcept;
   void read_outbox() noexcept;
   std::vector<call_ptr> fail_running(const std::string& why);
+  void give_up_on_front(std::vector<call_ptr>& not_started, const std::string& why);
   void watch_calls();
   void watch_pipe(output_pipe& pipe);
   void watch_writable();

@@ -97,6 +97,7 @@ class call_state final : public pending {
   bool gave_items = false;         ///< its runner's: so it is not made again
   bool is_detached = false;        ///< its runner's: it was detached before it was sent
   unsigned retries_left = 0;  ///< its runner's, after the start
+  unsigned workers_lost = 0;  ///< its runner's: that ended before they began it, when it was next
   bool has_begun = false;     ///< its runner's: in a worker that died, so it never is not_started from then on
   std::string queue;          ///< empty: it is not queued
   std::shared_ptr<const rh::needs> needs;  ///< null: nothing special

@@ -162,15 +162,18 @@ bool program_session::data_came(std::unordered_map<std::uint64_t, incoming<Head>
   return message_is_whole(in.header.stream, std::move(message), files);
 }
 
-/// `payloads` are those that came in the body.
-inline bool program_session::take_arguments(std::span<const wire::payload_shape> shapes, std::vector<wire::shared_payload> payloads,
+/// `payloads` are those that came in the body; `shapes` becomes what they are now.
+inline bool program_session::take_arguments(std::span<wire::payload_shape> shapes, std::vector<wire::shared_payload> payloads,
                                             os::received_fds& files, call_arguments& arguments) {
   const auto held = [&](const wire::payload_shape& shape) -> std::shared_ptr<const value_holder> {
     const auto value = values_.find(shape.stream_bytes);
     return value != values_.end() ? value->second : nullptr;
   };
   const auto bytes = [&](std::size_t i) -> wire::shared_payload {
-    if (shapes[i].kind != wire::payload_kind::in_file) return std::move(payloads[i]);
+    if (shapes[i].kind != wire::payload_kind::in_file) {
+      if (payloads[i]->file) shapes[i].kind = wire::payload_kind::in_file;
+      return std::move(payloads[i]);
+    }
     auto p = std::make_shared<wire::payload>();
     p->file = take_file(shapes[i], files);
     return p->file ? p : nullptr;
@@ -209,11 +212,12 @@ inline bool program_session::message_is_whole(std::uint64_t id, incoming<wire::s
   if (head.function == 0 || head.function > functions_.size() || head.needs > needs_.size()) return false;
   const known_function& f = functions_[head.function - 1];
   const call_ptr call(new call_state(node_, f.name));
-  if (!take_arguments(head.parameters, std::move(message).take_body(), files, call->arguments)) return false;
+  std::vector<wire::payload_shape> shapes = head.parameters;
+  if (!take_arguments(shapes, std::move(message).take_body(), files, call->arguments)) return false;
   call->head.signature = f.signature;
   call->head.function = f.function;
   call->head.keeps_result = head.keeps_result;
-  call->head.parameters = head.parameters;
+  call->head.parameters = std::move(shapes);
   call->program = program_;
   call->retries_left = head.retries;
   call->queue = head.queue;
@@ -244,7 +248,7 @@ inline bool program_session::message_is_whole(std::uint64_t id, incoming<wire::s
 
 inline bool program_session::message_is_whole(std::uint64_t id, incoming<wire::session_put> message, os::received_fds& files) {
   call_arguments arguments;
-  const wire::payload_shape shape = message.head().shape;
+  wire::payload_shape shape = message.head().shape;
   if (!take_arguments({&shape, 1}, std::move(message).take_body(), files, arguments)) return false;
   try {
     auto value = node_->put(arguments.at(0).bytes());

@@ -550,6 +550,7 @@ inline void worker_link::exited() noexcept {
     not_started.push_back(take_last());
   }
   std::reverse(not_started.begin(), not_started.end());
+  if (ready_ && calls_.empty() && !not_started.empty()) give_up_on_front(not_started, why);
   auto again = fail_running(why);
   not_started.insert(not_started.begin(), std::make_move_iterator(again.begin()), std::make_move_iterator(again.end()));
   if (!ready_ && !last_output_.empty()) why += "; it printed: " + last_output_;
@@ -573,6 +574,19 @@ inline void worker_link::read_outbox() noexcept {
     }
   } catch (const std::exception&) {  // no memory: as if it had not had them ready
   }
+}
+
+/// It ended while it took in the first of them, which may be why: what is too large for the machine's memory, say. That
+/// is not tried on one worker after the other for ever.
+inline void worker_link::give_up_on_front(std::vector<call_ptr>& not_started, const std::string& why) {
+  const call_ptr front = not_started.front();
+  if (++front->workers_lost < limits::workers_lost) return;
+  not_started.erase(not_started.begin());
+  call_outcome outcome;
+  outcome.head.kind = wire::outcome_kind::error;
+  outcome.head.code = static_cast<std::uint32_t>(front->cancel_requested() ? errc::cancelled : errc::worker_died);
+  outcome.head.what = std::to_string(limits::workers_lost) + " workers ended while they took it in; the last (pid " + std::to_string(pid()) + ") " + why;
+  front->finish(std::move(outcome));
 }
 
 /// Gives those that may be tried again.
