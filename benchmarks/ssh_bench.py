@@ -155,20 +155,21 @@ def main():
                     for _ in range(big // MIB):
                         out.write(os.urandom(MIB))
 
-                def copy_up():
-                    with open(source, "rb") as data:
-                        took = seconds(lambda: b.ssh(f"cat > {source}.far", stdin=data))
-                    b.ssh(f"rm {source}.far")
-                    return big / (took - seconds(lambda: b.ssh("true")))
+                os.chmod(source, 0o644)
 
-                def copy_down():
-                    os.chmod(source, 0o644)
-                    took = seconds(lambda: b.ssh(f"cat {source}", stdout=subprocess.DEVNULL))
-                    return big / (took - seconds(lambda: b.ssh("true")))
-                for name, ours, theirs in (("argument of 1 GiB", lambda: b.program(program, "up", big)[0], copy_up),
-                                           ("result of 1 GiB (as argument)", lambda: b.program(program, "down", big)[0], copy_down)):
-                    a, c = median_pair(ours, theirs, 3)
-                    b.row(name, a / MIB, c / MIB, "MiB/s", 0.8, higher_is_better=True)
+                def copy_up(size, host):
+                    with open(source, "rb") as data:
+                        took = seconds(lambda: b.ssh(f"head -c {size} > {source}.far", host=host, stdin=data))
+                    b.ssh(f"rm {source}.far")
+                    return size / (took - seconds(lambda: b.ssh("true", host=host)))
+
+                def copy_down(size, host):
+                    took = seconds(lambda: b.ssh(f"head -c {size} {source}", host=host, stdout=subprocess.DEVNULL))
+                    return size / (took - seconds(lambda: b.ssh("true", host=host)))
+                for size, host, where in ((big, None, "1 GiB"), (big // 4, "slow", "256 MiB at 25 ms each way")):
+                    for name, verb, theirs in ((f"argument of {where}", "up", copy_up), (f"result of {where} (as argument)", "down", copy_down)):
+                        a, c = median_pair(lambda: b.program(program, verb, size, host=host)[0], lambda: theirs(size, host), 3)
+                        b.row(name, a / MIB, c / MIB, "MiB/s", 0.8, higher_is_better=True)
             finally:
                 for left in (source, pathlib.Path(f"{source}.far")):
                     left.unlink(missing_ok=True)

@@ -143,7 +143,9 @@ inline std::size_t outgoing_message::append_next(std::vector<std::byte>& out, st
   const std::size_t payload_bytes = take + (begun_ ? 0 : head_.size());
   const auto header = encode(frame_header{begun_ ? frame_type::data : type_, last ? std::uint8_t{0} : flag_more,
                                           static_cast<std::uint32_t>(payload_bytes), stream_});
-  out.reserve(out.size() + header.size() + payload_bytes);
+  // Not by just so much: where many follow, each would move all that are there.
+  const std::size_t end = out.size() + header.size() + payload_bytes;
+  if (end > out.capacity()) out.reserve(std::max(end, 2 * out.capacity()));
   append(out, header);
   if (!begun_) append(out, head_);
   begun_ = true;
