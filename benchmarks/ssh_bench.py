@@ -149,30 +149,29 @@ def main():
 
         big = 1024 * MIB
         if wanted("argument"):
-            source = pathlib.Path("/dev/shm") / f"runhouse-bench-{os.getpid()}"
-            try:
-                with open(source, "wb") as out:
-                    for _ in range(big // MIB):
-                        out.write(os.urandom(MIB))
+            for size, host, where in ((big, None, "1 GiB"), (big // 4, "slow", "256 MiB at 25 ms each way")):
+                source = pathlib.Path("/dev/shm") / f"runhouse-bench-{os.getpid()}"
+                try:
+                    with open(source, "wb") as out:
+                        for _ in range(size // MIB):
+                            out.write(os.urandom(MIB))
+                    os.chmod(source, 0o644)
 
-                os.chmod(source, 0o644)
+                    def copy_up():
+                        with open(source, "rb") as data:
+                            took = seconds(lambda: b.ssh(f"cat > {source}.far", host=host, stdin=data))
+                        b.ssh(f"rm {source}.far")
+                        return size / (took - seconds(lambda: b.ssh("true", host=host)))
 
-                def copy_up(size, host):
-                    with open(source, "rb") as data:
-                        took = seconds(lambda: b.ssh(f"head -c {size} > {source}.far", host=host, stdin=data))
-                    b.ssh(f"rm {source}.far")
-                    return size / (took - seconds(lambda: b.ssh("true", host=host)))
-
-                def copy_down(size, host):
-                    took = seconds(lambda: b.ssh(f"head -c {size} {source}", host=host, stdout=subprocess.DEVNULL))
-                    return size / (took - seconds(lambda: b.ssh("true", host=host)))
-                for size, host, where in ((big, None, "1 GiB"), (big // 4, "slow", "256 MiB at 25 ms each way")):
+                    def copy_down():
+                        took = seconds(lambda: b.ssh(f"cat {source}", host=host, stdout=subprocess.DEVNULL))
+                        return size / (took - seconds(lambda: b.ssh("true", host=host)))
                     for name, verb, theirs in ((f"argument of {where}", "up", copy_up), (f"result of {where} (as argument)", "down", copy_down)):
-                        a, c = median_pair(lambda: b.program(program, verb, size, host=host)[0], lambda: theirs(size, host), 3)
+                        a, c = median_pair(lambda: b.program(program, verb, size, host=host)[0], theirs, 3)
                         b.row(name, a / MIB, c / MIB, "MiB/s", 0.8, higher_is_better=True)
-            finally:
-                for left in (source, pathlib.Path(f"{source}.far")):
-                    left.unlink(missing_ok=True)
+                finally:
+                    for left in (source, pathlib.Path(f"{source}.far")):
+                        left.unlink(missing_ok=True)
 
         if wanted("chain"):
             chain = b.program(program, "chain", 10, host="slow")[0]
