@@ -374,7 +374,7 @@ TEST_CASE("a frame of a later version that may be skipped is", "[node][worker_fa
   CHECK(here.send<&own_pid>()().get() == pid);
 }
 
-TEST_CASE("a call that ends each worker before it begins is given up, and those behind it run", "[node][worker_faults]") {
+TEST_CASE("a call that ends each worker before it begins is given up, and those around it run", "[node][worker_faults]") {
   rh::cluster here = rh::local(1);
   const std::string large(rh::limits::memory_file_bytes, 'x');
   std::vector<rh::ref<std::string>> parts;
@@ -382,6 +382,7 @@ TEST_CASE("a call that ends each worker before it begins is given up, and those 
   CHECK(here.send<&length_of_all>()(parts).get() == parts.size() * large.size());
 
   const rh::env few("WORKER_FAULTS_FEW_DESCRIPTORS", "1");
+  auto before = here.send<&own_pid>(few)();
   auto all = here.send<&length_of_all>(few)(parts);
   auto behind = here.send<&own_pid>(few)();
   try {
@@ -394,5 +395,6 @@ TEST_CASE("a call that ends each worker before it begins is given up, and those 
     CHECK(std::string(e.what()).find("5 workers ended while they took it in") != std::string::npos);
     CHECK(std::string(e.what()).find("ulimit -n") != std::string::npos);
   }
+  CHECK(before.get() > 0);
   CHECK(behind.get() > 0);
 }

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -32,7 +33,12 @@ class long_cases final : public listener_base {
   void testCaseStarting(const Catch::TestCaseInfo& info) override {
     name_ = info.name;
     ended_ = false;
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);  // they are for the test's threads
     watcher_ = std::thread([this] { watch(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   void testCaseEnded(const Catch::TestCaseStats&) override {
     {
@@ -52,7 +58,7 @@ class long_cases final : public listener_base {
     std::fprintf(stderr, "after %d s this test case still runs: %s\n", static_cast<int>(long_time.count()), name_.c_str());
     const std::string own = std::to_string(::getpid());
     const std::string command = "ps -ef 1>&2; if command -v gdb >/dev/null; then for p in " + own + " $(pgrep -P " + own +
-                                "); do timeout 30 gdb -p $p -batch -ex 'thread apply all bt 25' 1>&2; done; fi";
+                                " | head -n 3); do timeout 30 gdb -p $p -batch -ex 'thread apply all bt 25' 1>&2; done; fi";
     if (std::system(command.c_str()) != 0) std::fprintf(stderr, "that is all there is to say of it\n");
   }
 

@@ -114,7 +114,8 @@ void check_arrives(const std::vector<cut_frame>& frames, const std::vector<share
   REQUIRE(arrived.size() == payloads.size());
   for (std::size_t i = 0; i < arrived.size(); ++i) {
     REQUIRE(arrived[i] != nullptr);
-    CHECK((arrived[i]->file != nullptr) == (payloads[i]->size_bytes() >= rh::limits::memory_file_bytes));
+    const bool in_file = payloads[i]->size_bytes() >= rh::limits::memory_file_bytes && i < rh::limits::memory_files_of_message;
+    CHECK((arrived[i]->file != nullptr) == in_file);
     check_same(view(*arrived[i], spans), *payloads[i]);
   }
 }
@@ -207,6 +208,12 @@ TEST_CASE("large payloads arrive beside small ones, in files of their own", "[wi
     check_arrives<call_head>(frames_of(message, room), payloads);
   }
   CHECK(rh::os::memory_file::count() == files);
+}
+
+TEST_CASE("of very many large payloads not all take a file", "[wire][message_stream]") {
+  const std::vector<shared_payload> payloads(40, make_payload(16, {rh::limits::memory_file_bytes}));
+  outgoing_message message(head_for(payloads), 5, viewed(payloads));
+  check_arrives<call_head>(frames_of(message, rh::limits::chunk_bytes), payloads);
 }
 
 TEST_CASE("a small message is appended as the one frame that it would be cut to", "[wire][message_stream]") {

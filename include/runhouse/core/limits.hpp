@@ -48,6 +48,8 @@ inline constexpr std::size_t memory_file_bytes = 1024 * 1024;
 /// How many of those a process has at a time; what is more is passed through sockets. Each takes one of the process's
 /// descriptors, often 1024, of which the user wants some.
 inline constexpr std::size_t memory_files = 256;
+/// And for those that came in the body of one message.
+inline constexpr std::size_t memory_files_of_message = 32;
 /// How long a result for which there is no room in the store keeps its worker waiting.
 inline constexpr std::chrono::seconds store_wait{60};
 /// Nesting of a serialized value: deep enough for real data, shallow enough for an 8 MiB stack under a sanitizer.

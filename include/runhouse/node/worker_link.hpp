@@ -62,10 +62,12 @@ class worker_link final : public poller, public flushable, public std::enable_sh
   bool was_idle() noexcept { return std::exchange(seen_number_, last_number_) == last_number_ && is_ready() && calls_.empty(); }
   /// Whether one more call should be sent ahead to it.
   bool has_room() const noexcept {
-    return !waiting_ && calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
+    return !waiting_ && !has_suspect() && calls_.size() < limits::prefetch_calls && (calls_.size() < 2 || bytes_ahead_ < limits::chunk_bytes);
   }
   /// The same for a call that takes the result of one that it has, and so cannot run elsewhere.
-  bool has_room_to_follow() const noexcept { return calls_.size() < limits::following_calls && bytes_ahead_ < limits::chunk_bytes; }
+  bool has_room_to_follow() const noexcept {
+    return !has_suspect() && calls_.size() < limits::following_calls && bytes_ahead_ < limits::chunk_bytes;
+  }
   /// How many of its calls, which it has not begun, another worker could begin now.
   std::size_t spare_calls() const noexcept;
   pid_t pid() const noexcept { return process_.process.pid(); }
@@ -121,6 +123,8 @@ class worker_link final : public poller, public flushable, public std::enable_sh
     std::uint32_t owner = 1;
   };
 
+  /// A call that a worker ended with goes alone, so that no other is taken for what ends them.
+  bool has_suspect() const noexcept { return !calls_.empty() && calls_.back().call->workers_lost != 0; }
   bool read_calls() noexcept;
   bool serve_frame(const wire::frame& in);
   bool end_message(wire::incoming_message<wire::outcome_head>& message, std::uint32_t number);

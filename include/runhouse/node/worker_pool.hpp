@@ -186,6 +186,7 @@ inline void worker_pool::hand_out() {
     if (queue_.front()->takes_values() && settle_values()) continue;
     const member* to = least_loaded();
     if (to == nullptr) return;
+    if (queue_.front()->workers_lost != 0 && to->link->in_flight() != 0) return;
     // A worker that runs well stocked is refilled when half is used up, so that calls leave in batches.
     if (to->link->in_flight() > limits::prefetch_calls / 2 && !to->link->is_filling()) return;
     to->link->send(std::exchange(queue_.front(), {}));

@@ -14,6 +14,7 @@
 #include <new>
 #include <span>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ class memory_file {
     live().fetch_sub(1, std::memory_order_relaxed);
   }
 
-  /// Null where there can be no more of them: each takes a descriptor, of which a process has few.
+  /// Null where there can be no more of them: each takes a descriptor, of which a process has few. Also where the size of
+  /// files is limited (ulimit -f), which is true of these too.
   static std::shared_ptr<memory_file> try_make();
   /// One that another process has sealed. Null if it is none, or is not sealed against every change.
   static std::shared_ptr<const memory_file> adopt(unique_fd fd);
@@ -70,6 +72,8 @@ class memory_file {
 
 inline std::shared_ptr<memory_file> memory_file::try_make() {
   if (count() >= limits::memory_files) return nullptr;
+  rlimit largest{};
+  if (::getrlimit(RLIMIT_FSIZE, &largest) != 0 || largest.rlim_cur != RLIM_INFINITY) return nullptr;
   constexpr unsigned flags = 3;  // MFD_CLOEXEC | MFD_ALLOW_SEALING
   unique_fd fd(static_cast<int>(::syscall(SYS_memfd_create, "runhouse value", flags)));
   if (!fd) return nullptr;

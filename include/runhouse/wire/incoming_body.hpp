@@ -46,13 +46,15 @@ class incoming_buffer {
 };
 
 /// A message's body on its way in, taken apart into its payloads: for who keeps them. What is large goes into memory
-/// files at once, so that it is copied once, and passed on without its bytes.
+/// files at once, so that it is copied once, and passed on without its bytes; but not too many of one message, and not
+/// all that this process can have.
 class incoming_payloads {
  public:
   /// One for each shape, null where that is not in the body.
   using value_type = std::vector<shared_payload>;
   /// As for incoming_buffer.
   void begin(std::span<const payload_shape> shapes);
+  /// Where it throws, the same bytes can be added again. Errors: std::bad_alloc.
   bool add(std::span<const std::byte> in);
   bool is_whole() const noexcept { return at_ == size_; }
   /// Precondition: is_whole(). Errors: std::bad_alloc.
@@ -77,6 +79,7 @@ class incoming_payloads {
   void put(const piece& to, std::uint64_t from, std::span<const std::byte> bytes);
 
   std::vector<landing> payloads_;
+  std::size_t files_ = 0;
   std::vector<piece> pieces_;  // none is empty; between them, and behind the last, may be padding
   std::size_t piece_ = 0;
   std::uint64_t at_ = 0;
@@ -100,7 +103,8 @@ inline void incoming_payloads::begin_payload(const payload_shape& shape, body_la
   landing& to = payloads_.back();
   to.memory = std::make_shared<payload>();
   payload_file filed{nullptr, shape.stream_bytes, shape.segment_bytes};
-  if (filed.size_bytes() >= limits::memory_file_bytes) to.file = os::memory_file::try_make();
+  const bool may_be_file = files_ < limits::memory_files_of_message && os::memory_file::count() < limits::memory_files / 2;
+  if (filed.size_bytes() >= limits::memory_file_bytes && may_be_file) to.file = os::memory_file::try_make();
   const std::uint64_t stream_in_file = filed.size_bytes() - shape.stream_bytes;
   const auto expect = [&](std::uint64_t at, std::uint64_t size, std::size_t segment, std::uint64_t file_at) {
     if (size != 0) pieces_.push_back({at, size, payloads_.size() - 1, segment, file_at});
@@ -115,26 +119,29 @@ inline void incoming_payloads::begin_payload(const payload_shape& shape, body_la
   }
   if (to.file) {
     to.filed = std::move(filed);
+    ++files_;
     return;
   }
   // What has not come is not touched.
   to.memory->stream.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(shape.stream_bytes, limits::memory_file_bytes)));
-  to.memory->segments.reserve(shape.segment_bytes.size());
-  for (const std::uint64_t size : shape.segment_bytes) to.memory->segments.emplace_back(static_cast<std::size_t>(size));
+  to.memory->segments.resize(shape.segment_bytes.size());
 }
 
 inline bool incoming_payloads::add(std::span<const std::byte> in) {
   if (in.size() > size_ - at_) return false;
+  std::uint64_t now = at_;
+  std::size_t at = piece_;
   while (!in.empty()) {
-    const bool is_last = piece_ == pieces_.size();
-    const std::uint64_t begin = is_last ? size_ : pieces_[piece_].at;
-    const std::uint64_t end = at_ < begin ? begin : begin + pieces_[piece_].size_bytes;
-    const auto part = in.first(static_cast<std::size_t>(std::min<std::uint64_t>(end - at_, in.size())));
-    if (at_ >= begin) put(pieces_[piece_], at_ - begin, part);
+    const std::uint64_t begin = at == pieces_.size() ? size_ : pieces_[at].at;
+    const std::uint64_t end = now < begin ? begin : begin + pieces_[at].size_bytes;
+    const auto part = in.first(static_cast<std::size_t>(std::min<std::uint64_t>(end - now, in.size())));
+    if (now >= begin) put(pieces_[at], now - begin, part);
     in = in.subspan(part.size());
-    at_ += part.size();
-    if (at_ == end && end != begin) ++piece_;
+    now += part.size();
+    if (now == end && end != begin) ++at;
   }
+  at_ = now;
+  piece_ = at;
   return true;
 }
 
@@ -143,9 +150,12 @@ inline void incoming_payloads::put(const piece& to, std::uint64_t from, std::spa
   if (at.file) {
     at.file->write(bytes, to.file_at + from);
   } else if (to.segment == is_stream) {
+    at.memory->stream.resize(static_cast<std::size_t>(from));
     append(at.memory->stream, bytes);
   } else {
-    std::memcpy(at.memory->segments[to.segment].data() + from, bytes.data(), bytes.size());
+    buffer& segment = at.memory->segments[to.segment];
+    if (from == 0) segment = buffer(static_cast<std::size_t>(to.size_bytes));
+    std::memcpy(segment.data() + from, bytes.data(), bytes.size());
   }
 }
 

@@ -171,7 +171,7 @@ inline bool program_session::take_arguments(std::span<wire::payload_shape> shape
   };
   const auto bytes = [&](std::size_t i) -> wire::shared_payload {
     if (shapes[i].kind != wire::payload_kind::in_file) {
-      if (payloads[i]->file) shapes[i].kind = wire::payload_kind::in_file;
+      if (payloads[i] && payloads[i]->file) shapes[i].kind = wire::payload_kind::in_file;
       return std::move(payloads[i]);
     }
     auto p = std::make_shared<wire::payload>();
