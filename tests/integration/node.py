@@ -49,7 +49,7 @@ def is_running(pid):
     try:
         with open(f"/proc/{pid}/stat") as text:
             return text.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -192,10 +192,11 @@ two.process.wait()
 check("the call of a program that was killed is cancelled at once", within(4, lambda: not is_running(worker)))
 path = folder / "detached"
 two = connected(here)
-check("a detached call", two.ask("detached", path, 1000) == "2")
+# It takes longer than a call has that is cancelled and does not look.
+check("a detached call", two.ask("detached", path, 3500) == "2")
 two.process.kill()
 two.process.wait()
-check("goes on without its program", within(15, lambda: len(read(path)) == 2), (read(path), is_running(int(read(path)[0].split()[1]))))
+check("goes on without its program", within(15, lambda: len(read(path)) == 2), read(path))
 
 # ---- connections that break
 

@@ -118,9 +118,9 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   /// True if the await would not wait.
   bool is_ready() const noexcept { return handle_.is_ready(); }
 
-  /// Lets the call run to its end with nobody to take its result, or its error. It ends with the program at the latest.
-  /// Errors: errc::already_taken.
-  void detach() { static_cast<void>(handle_.take()); }
+  /// Lets the call run to its end with nobody to take its result, or its error. On a node it goes on when the program
+  /// has ended; calls on `local` end with it. Errors: errc::already_taken.
+  void detach() { handle_.take()->detach(); }
 
   /// Gives the call up.
   void cancel() noexcept { handle_.cancel(); }
