@@ -68,6 +68,14 @@ rh::task<int> program(rh::cluster c, int argc, char** argv) {
     const bytes value = co_await call;
     if (value.size() != number) std::abort();
     std::printf("%.0f\n", static_cast<double>(number) / (watch.seconds() - to_make));
+  } else if (verb == "fetch") {
+    auto made = c.send<&give>().remote(number);
+    auto used = c.send<&take>()(made);
+    if (co_await used != number) std::abort();
+    const bench::stopwatch watch;
+    const bytes value = co_await made;
+    if (value.size() != number) std::abort();
+    std::printf("%.0f\n", static_cast<double>(number) / watch.seconds());
   } else if (verb == "chain") {  // milliseconds of so many, each of which takes the one before; the median of 5
     std::vector<double> all;
     for (int round = 0; round < 5; ++round) {

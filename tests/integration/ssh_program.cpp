@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <fstream>
 #include <numeric>
 #include <span>
 #include <stdexcept>
@@ -122,6 +123,19 @@ namespace {
 
 void print_error(const rh::error& e) { std::printf("%s, %s: %s\n", rh::name_of(e.kind()), rh::name_of(e.origin().reached), e.what()); }
 
+/// The most memory that this process has had since reset_peak(), which gives what it has now.
+std::uint64_t peak_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+  }
+  throw std::runtime_error("no VmHWM in /proc/self/status");
+}
+std::uint64_t reset_peak() {
+  std::ofstream("/proc/self/clear_refs") << "5";
+  return peak_bytes();
+}
+
 template <class T>
 rh::task<> keep(rh::ref<T> value, std::string name) {
   auto kept = value.keep(name);
@@ -202,6 +216,23 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
     auto down = there.send<&fill>()(count);
     const std::vector<std::uint32_t> back = co_await down;
     std::printf("%s\n", summed == sum(values) && back == values ? "same" : "different");
+  } else if (how == "held") {  // bytes: the memory that a result of that size takes here, in its sizes; as a call's, a ref's, a map's
+    const auto count = static_cast<std::uint64_t>(number(1)) / sizeof(std::uint32_t);
+    auto send = there.send<&fill>();
+    const auto so_many = [&](std::uint64_t before) { return static_cast<double>(peak_bytes() - before) / number(1); };
+    const std::uint64_t before_call = reset_peak();
+    auto call = send(count);
+    bool is_whole = (co_await call).back() == count;
+    const double by_call = so_many(before_call);
+    auto value = send.remote(count);
+    const std::uint64_t before_ref = reset_peak();
+    is_whole = (co_await value).back() == count && is_whole;
+    const double by_ref = so_many(before_ref);
+    const std::vector<std::uint64_t> counts{count};
+    const std::uint64_t before_map = reset_peak();
+    auto all = send.map(counts);
+    is_whole = (co_await all).front().back() == count && is_whole;
+    std::printf("%s %.2f %.2f %.2f\n", is_whole ? "whole" : "cut", by_call, by_ref, so_many(before_map));
   } else if (how == "put") {  // bytes: once, for three calls
     const std::vector<std::uint32_t> values = fill(static_cast<std::uint64_t>(number(1)) / sizeof(std::uint32_t));
     auto value = there.put(values);

@@ -53,7 +53,7 @@ class call_maker : public session, public call_runner, public std::enable_shared
       fail(errc::store_full, "put of " + std::to_string(bytes) + " bytes: " + store_is_full(*this));
     return hold(counted<put_value>(new put_value(std::move(value), shared_from_this())));
   }
-  counted<pending> fetch(std::shared_ptr<const value_holder> value) override {
+  counted<pending> fetch(std::shared_ptr<const value_holder> value, receiver_maker) override {
     const counted<fetched_value> fetched(new fetched_value(std::move(value)));
     fetched->start();
     return fetched;
@@ -99,6 +99,7 @@ class call_maker : public session, public call_runner, public std::enable_shared
     }
     made->arguments = std::move(arguments);
     made->retries_left = options.retries;
+    made->receiver = options.receiver;
     if (options.is_queued) made->queue = options.queue;
     made->needs = options.needs;
     return made;

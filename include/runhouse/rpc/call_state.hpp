@@ -94,6 +94,7 @@ class call_state final : public pending {
   std::shared_ptr<const worker_program> program;  ///< null: this process's own
   output_receiver* output = nullptr;  ///< null: the session's own
   item_receiver* items = nullptr;  ///< null: it gives none
+  receiver_maker receiver = nullptr;  ///< for its result; null: none
   bool gave_items = false;         ///< its runner's: so it is not made again
   bool is_detached = false;        ///< its runner's: it was detached before it was sent
   unsigned retries_left = 0;  ///< its runner's, after the start
@@ -144,6 +145,7 @@ class call_state final : public pending {
   /// On the strand: it has ended. Later ends of the same call are dropped.
   void finish(call_outcome&& outcome) noexcept;
   const call_outcome* failure() const noexcept override { return failure_.get(); }
+  void* received(std::size_t) noexcept override { return received_ ? received_->value() : nullptr; }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return file_; }
   inline call_origin origin(std::size_t) const override;
   const call_state* maker() const noexcept override { return this; }
@@ -202,6 +204,7 @@ class call_state final : public pending {
   wire::payload_shape result_;
   wire::buffer body_;
   std::shared_ptr<const wire::payload_file> file_;
+  std::unique_ptr<result_receiver> received_;
   std::unique_ptr<const call_outcome> failure_;
   begin_work begin_;
   cancel_work cancel_;
@@ -330,6 +333,7 @@ inline void call_state::finish(call_outcome&& outcome) noexcept {
     result_ = std::move(outcome.head.result);
     body_ = std::move(outcome.body);
     file_ = std::move(outcome.file);
+    received_ = std::move(outcome.received);
   } else {
     if (has_begun && outcome.reached == stage::not_started) {
       outcome.reached = stage::may_have_run;

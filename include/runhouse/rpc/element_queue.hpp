@@ -50,6 +50,7 @@ class element_queue::next_element final : public streamed_element {
   std::size_t index() const noexcept override { return given_.index; }
   call_origin origin(std::size_t) const override { return given_.value->origin(0); }
   bool is_empty() const noexcept override { return !given_.value && !cancelled_; }
+  void* received(std::size_t) noexcept override { return cancelled_ ? nullptr : given_.value->received(0); }
   std::shared_ptr<const wire::payload_file> in_file() const noexcept override { return given_.value->in_file(); }
   wire::payload_view result(std::size_t, std::vector<std::span<const std::byte>>& segments) override {
     if (cancelled_) fail(errc::cancelled, "the wait for the next result was cancelled");

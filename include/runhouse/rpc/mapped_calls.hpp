@@ -48,6 +48,7 @@ class mapped_calls final : public element_queue {
   std::size_t calls_ended() const noexcept override { return ended_.load(std::memory_order_acquire); }
   call_origin origin(std::size_t) const override { return {pretty_name(function_.name), session_->host(), 0, stage::ran}; }
   inline wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) override;
+  inline void* received(std::size_t index) noexcept override;
 
  private:
   struct made_call final : end_waiter {
@@ -177,7 +178,7 @@ inline void mapped_calls::keep_result(made_call& m) {
   place& p = results_[m.index];
   std::vector<std::span<const std::byte>> segments;
   constexpr std::size_t most_small_bytes = 4096;
-  if (m.call->failure() == nullptr && !m.call->in_file()) {
+  if (m.call->failure() == nullptr && !m.call->in_file() && m.call->received(0) == nullptr) {
     const wire::payload_view value = m.call->result(0, segments);
     if (value.segments.empty() && value.stream.size() <= most_small_bytes) {
       const std::size_t at = (small_results_.size() + 15) / 16 * 16;  // as decoding wants it
@@ -224,6 +225,11 @@ inline wire::payload_view mapped_calls::result(std::size_t index, std::vector<st
   if (p.size_bytes == place::none) fail(errc::cancelled, "this call of a map was cancelled before it was made");
   if (p.size_bytes == place::kept) return kept_[static_cast<std::size_t>(p.at)]->result(0, segments);
   return {std::span(small_results_).subspan(static_cast<std::size_t>(p.at), p.size_bytes), {}};
+}
+
+inline void* mapped_calls::received(std::size_t index) noexcept {
+  const place& p = results_[index];
+  return p.size_bytes == place::kept ? kept_[static_cast<std::size_t>(p.at)]->received(0) : nullptr;
 }
 
 }  // namespace rh::detail

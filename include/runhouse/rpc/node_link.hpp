@@ -77,7 +77,8 @@ class node_link final : session_stream::owner, poller, public std::enable_shared
   inline bool append_next(frame_log& to) override;
   inline void connection_lost(std::string why) noexcept override;
 
-  bool outcome_came(std::uint64_t id, wire::incoming_message<wire::session_outcome> message, os::received_fds& files);
+  using incoming_outcome = wire::incoming_message<wire::session_outcome, incoming_result>;
+  bool outcome_came(std::uint64_t id, incoming_outcome message, os::received_fds& files);
   bool may_overtake(const call_state& call) const noexcept;
   bool is_being_sent(const call_state& call) const noexcept;
   bool append_call(frame_log& to);
@@ -111,7 +112,7 @@ class node_link final : session_stream::owner, poller, public std::enable_shared
   std::deque<long_message> long_;
   bool short_ones_turn_ = true;
   std::uint64_t bytes_ahead_ = 0;
-  std::unordered_map<std::uint64_t, wire::incoming_message<wire::session_outcome>> partial_;
+  std::unordered_map<std::uint64_t, incoming_outcome> partial_;
   std::vector<std::uint64_t> released_;
   std::unordered_map<std::uint64_t, std::uint32_t> functions_;  // by object and offset
   std::map<const rh::needs*, std::pair<std::shared_ptr<const rh::needs>, std::uint32_t>> needs_;

@@ -51,12 +51,14 @@ class node_session final : public call_maker {
     made->arguments.emplace_back(std::move(value));
     return started_and_kept(made);
   }
-  counted<pending> fetch(std::shared_ptr<const value_holder> value) override {
+  counted<pending> fetch(std::shared_ptr<const value_holder> value, receiver_maker receiver) override {
     const char* const name = value->value()->maker()->function_name;
     node_request request;
     request.what = node_request::kind::fetch;
     request.of = std::move(value);
-    return started(make_request(std::move(request), name));
+    const call_ptr made = make_request(std::move(request), name);
+    made->receiver = receiver;
+    return started(made);
   }
   counted<pending> ask(node_request request) override {
     const char* const name = wire::name_of(static_cast<wire::session_topic>(request.question.what));

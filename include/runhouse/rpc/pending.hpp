@@ -83,6 +83,9 @@ class pending {
   /// What call `index` of those it is made of gave, until the end of this object; or throws what it failed with.
   /// `segments` holds what the view refers to. Precondition: has_ended().
   virtual wire::payload_view result(std::size_t index, std::vector<std::span<const std::byte>>& segments) = 0;
+  /// The value that call `index` gave, if it was received as the type that its caller said: then there is no result().
+  /// Precondition: has_ended().
+  virtual void* received(std::size_t index) noexcept { return static_cast<void>(index), nullptr; }
   /// Where the result of the only call is, if that is a file; else null. Precondition: it has given a value.
   virtual std::shared_ptr<const wire::payload_file> in_file() const noexcept { return nullptr; }
   /// Where the value of call `index` comes from. Precondition: it has given one.

@@ -38,8 +38,9 @@ class session {
                                                      const call_options& options) = 0;
   /// Takes a value there. Errors: errc::store_full.
   virtual std::shared_ptr<const value_holder> put(wire::shared_payload value) = 0;
-  /// Asks for such a value: ends when it is there. To cancel it leaves the value as it is. Any thread.
-  virtual counted<pending> fetch(std::shared_ptr<const value_holder> value) = 0;
+  /// Asks for such a value: ends when it is there. To cancel it leaves the value as it is. `receiver` as in call_options.
+  /// Any thread.
+  virtual counted<pending> fetch(std::shared_ptr<const value_holder> value, receiver_maker receiver) = 0;
   /// Asks it something about the values and calls that it has. Any thread.
   virtual counted<pending> ask(node_request request) = 0;
   /// A value that has a name there, or will be an error if there is none.

@@ -40,7 +40,7 @@ inline std::shared_ptr<const wire::payload_file> take_file(const wire::payload_s
 }
 
 /// The other way. False where a file that it names has not come.
-inline bool outcome_that_came(wire::session_outcome&& in, wire::buffer body, os::received_fds& files, call_outcome& out) {
+inline bool outcome_that_came(wire::session_outcome&& in, incoming_result::value_type body, os::received_fds& files, call_outcome& out) {
   using kind = wire::session_outcome::kind;
   out.reached = in.reached;
   out.head.code = in.code;
@@ -57,7 +57,8 @@ inline bool outcome_that_came(wire::session_outcome&& in, wire::buffer body, os:
   out.head.what = std::move(in.what);
   out.output = std::move(in.output);
   out.because = std::move(in.because);
-  out.body = std::move(body);
+  out.body = std::move(body.body);
+  out.received = std::move(body.received);
   if (!wire::has_payload(out.head.kind) || out.head.result.kind != wire::payload_kind::in_file) return true;
   out.file = take_file(out.head.result, files);
   return out.file != nullptr;

@@ -3,6 +3,7 @@
 
 #include <runhouse/core/error.hpp>
 #include <runhouse/function/pretty_name.hpp>
+#include <runhouse/rpc/result_receiver.hpp>
 #include <runhouse/wire/message.hpp>
 
 #include <cstdint>
@@ -23,6 +24,7 @@ struct call_outcome {
   wire::outcome_head head;
   wire::buffer body;
   std::shared_ptr<const wire::payload_file> file;  ///< of a value that is not in the body
+  std::unique_ptr<result_receiver> received;       ///< which has the value, if it is neither there nor in the body
   stage reached = stage::not_started;
   std::string output;   ///< last lines that it printed, where it failed
   std::string because;  ///< "argument 2, the result of render, failed", where that is why it did not start

@@ -7,6 +7,7 @@
 #include <runhouse/core/error.hpp>
 #include <runhouse/rpc/call_handle.hpp>
 #include <runhouse/rpc/pending.hpp>
+#include <runhouse/rpc/result_receiver.hpp>
 #include <runhouse/wire/archive.hpp>
 
 #include <coroutine>
@@ -31,6 +32,9 @@ namespace detail {
 
 template <class R>
 R decode_result(pending& ended, std::size_t index, std::vector<std::span<const std::byte>>& segments) {
+  if constexpr (is_received<R>) {
+    if (void* const value = ended.received(index)) return std::move(*static_cast<R*>(value));
+  }
   const wire::payload_view value = ended.result(index, segments);
   try {
     return wire::decode<R>(value);

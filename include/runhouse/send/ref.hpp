@@ -44,7 +44,7 @@ class [[nodiscard("a value that nobody refers to is not kept")]] ref {
     return fetch().async_get(std::forward<Token>(token));
   }
   /// Asks for the value: a call that ends when it has come, and leaves the value where it is.
-  call<T> fetch() const { return {held()->where()->fetch(to_), &detail::take_one<T>}; }
+  call<T> fetch() const { return {held()->where()->fetch(to_, detail::receiver_of<T>()), &detail::take_one<T>}; }
 
   /// Lets the call that makes the value run to its end also when nothing refers to the value any more.
   void detach() const { held()->detach(); }

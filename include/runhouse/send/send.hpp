@@ -300,7 +300,7 @@ class send {
 
   std::shared_ptr<detail::session> session_;
   wire::shared_payload state_;
-  detail::call_options options_;
+  detail::call_options options_{detail::receiver_of<result_type>()};
 
   // Last, since clang reads no further in a class where one fails.
   static_assert(

@@ -75,10 +75,14 @@ class outgoing_message {
 template <class Head>
 bool append_whole(std::vector<std::byte>& out, const Head& head, std::uint64_t stream, std::span<const payload_view> payloads);
 
-/// The far end: frames of one stream put together again. `Body` is incoming_buffer or incoming_payloads.
+/// The far end: frames of one stream put together again. `Body` is what takes the body: incoming_buffer,
+/// incoming_payloads or the like.
 template <class Head, class Body = incoming_buffer>
 class incoming_message {
  public:
+  incoming_message() = default;
+  /// Where the body is to go.
+  explicit incoming_message(Body to) : body_(std::move(to)) {}
   /// The first frame. Errors: errc::protocol_error; std::bad_alloc where there is no memory for the body.
   result<bool> begin(const frame_header& header, std::span<const std::byte> in);
   /// Each data frame after it, which is not empty. Both give true when the message is whole.

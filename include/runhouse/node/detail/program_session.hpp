@@ -286,7 +286,7 @@ inline void program_session::refuse_call(std::uint64_t id, errc code, const std:
 inline bool program_session::fetch(std::uint64_t id, std::uint64_t value) {
   const auto held = values_.find(value);
   if (is_known(id) || held == values_.end()) return false;
-  wait_for(id, node_->fetch(held->second), {}, false);
+  wait_for(id, node_->fetch(held->second, nullptr), {}, false);
   return true;
 }
 

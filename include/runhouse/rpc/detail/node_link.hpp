@@ -258,7 +258,10 @@ inline bool node_link::frame_came(const wire::frame& in, os::received_fds& files
   switch (in.header.type) {
     case wire::frame_type::outcome: {
       if (partial_.contains(in.header.stream)) return false;
-      wire::incoming_message<wire::session_outcome> message;
+      const auto call = sent_.find(in.header.stream);
+      if (call == sent_.end()) return false;
+      const bool gives_items = call->second.call->items != nullptr;
+      incoming_outcome message(incoming_result(gives_items ? nullptr : call->second.call->receiver));
       const auto whole = message.begin(in.header, in.payload);
       if (!whole) return false;
       if (*whole) return outcome_came(in.header.stream, std::move(message), files);
@@ -294,7 +297,7 @@ inline bool node_link::frame_came(const wire::frame& in, os::received_fds& files
   }
 }
 
-inline bool node_link::outcome_came(std::uint64_t id, wire::incoming_message<wire::session_outcome> message, os::received_fds& files) {
+inline bool node_link::outcome_came(std::uint64_t id, incoming_outcome message, os::received_fds& files) {
   using kind = wire::session_outcome::kind;
   const auto found = sent_.find(id);
   if (found == sent_.end()) return false;
