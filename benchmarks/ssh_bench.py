@@ -166,8 +166,10 @@ def main():
                     def copy_down():
                         took = seconds(lambda: b.ssh(f"cat {source}", host=host, stdout=subprocess.DEVNULL))
                         return size / (took - seconds(lambda: b.ssh("true", host=host)))
-                    for name, verb, theirs in ((f"argument of {where}", "up", copy_up), (f"result of {where} (as argument)", "down", copy_down),
-                                               (f"result of {where} that is held there (as argument)", "fetch", copy_down)):
+                    for name, verb, theirs in ((f"argument of {where}", "up", copy_up),
+                                               (f"argument of {where} that is given away", "give", copy_up),
+                                               (f"result of {where}", "down", copy_down),
+                                               (f"result of {where} that is held there", "fetch", copy_down)):
                         a, c = median_pair(lambda: b.program(program, verb, size, host=host)[0], theirs, 3)
                         b.row(name, a / MIB, c / MIB, "MiB/s", 0.8, higher_is_better=True)
                 finally:

@@ -51,10 +51,10 @@ rh::task<int> program(rh::cluster c, int argc, char** argv) {
     const bench::stopwatch watch;
     for (std::uint64_t i = 0; i < number; ++i) co_await echo_there(1);
     std::printf("%.2f\n", watch.seconds() * 1e6 / static_cast<double>(number));
-  } else if (verb == "up") {  // bytes a second
-    const bytes value(number, 3);
+  } else if (verb == "up" || verb == "give") {  // bytes a second
+    bytes value(number, 3);
     const bench::stopwatch watch;
-    auto call = c.send<&take>()(value);
+    auto call = verb == "give" ? c.send<&take>()(std::move(value)) : c.send<&take>()(value);
     if (co_await call != number) std::abort();
     std::printf("%.0f\n", static_cast<double>(number) / watch.seconds());
   } else if (verb == "down") {

@@ -216,7 +216,7 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
     auto down = there.send<&fill>()(count);
     const std::vector<std::uint32_t> back = co_await down;
     std::printf("%s\n", summed == sum(values) && back == values ? "same" : "different");
-  } else if (how == "held") {  // bytes: the memory that a result of that size takes here, in its sizes; as a call's, a ref's, a map's
+  } else if (how == "held") {  // bytes: the memory that a value of that size takes here, in its sizes: a call's result, a ref's, a map's; an argument that is given away
     const auto count = static_cast<std::uint64_t>(number(1)) / sizeof(std::uint32_t);
     auto send = there.send<&fill>();
     const auto so_many = [&](std::uint64_t before) { return static_cast<double>(peak_bytes() - before) / number(1); };
@@ -232,7 +232,13 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
     const std::uint64_t before_map = reset_peak();
     auto all = send.map(counts);
     is_whole = (co_await all).front().back() == count && is_whole;
-    std::printf("%s %.2f %.2f %.2f\n", is_whole ? "whole" : "cut", by_call, by_ref, so_many(before_map));
+    const double by_map = so_many(before_map);
+    std::vector<std::uint32_t> values = fill(count);
+    const std::uint64_t expected = sum(values);
+    const std::uint64_t before_argument = reset_peak();
+    auto up = there.send<&sum>()(std::move(values));
+    is_whole = co_await up == expected && is_whole;
+    std::printf("%s %.2f %.2f %.2f %.2f\n", is_whole ? "whole" : "cut", by_call, by_ref, by_map, so_many(before_argument));
   } else if (how == "put") {  // bytes: once, for three calls
     const std::vector<std::uint32_t> values = fill(static_cast<std::uint64_t>(number(1)) / sizeof(std::uint32_t));
     auto value = there.put(values);

@@ -645,3 +645,20 @@ TEST_CASE("a container whose elements encode to nothing is refused where it is e
 }
 
 }  // namespace
+
+TEST_CASE("what is taken over is encoded alike, where it is", "[wire][archive]") {
+  std::vector<vec3> values(5'000, vec3{1, 2, 3});
+  values.back().z = 4;
+  const encoded copied(encode(values));
+  const auto* const at = reinterpret_cast<const std::byte*>(values.data());
+  const encoded taken(encode_taken(std::move(values)));
+  CHECK(std::ranges::equal(taken.in.stream, copied.in.stream));
+  REQUIRE(taken.in.segments.size() == 1);
+  CHECK(taken.in.segments[0].data() == at);
+  CHECK(std::ranges::equal(taken.in.segments[0], copied.in.segments[0]));
+  CHECK(decode<std::vector<vec3>>(taken.in).back().z == 4);
+
+  std::string text(5'000, 'x');
+  const encoded text_taken(encode_taken(std::move(text)));
+  CHECK(decode<std::string>(text_taken.in) == std::string(5'000, 'x'));
+}

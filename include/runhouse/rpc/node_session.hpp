@@ -39,8 +39,9 @@ class node_session final : public call_maker {
 
   void defer(strand_work& work) noexcept override { runtime_.defer(work); }
   const std::string& host() const noexcept override { return contact_->name(); }
+  bool is_far() const noexcept override { return !contact_->is_same_machine(); }
   unsigned workers() const noexcept override { return workers_; }
-  std::size_t map_window() const noexcept override { return contact_->is_same_machine() ? call_maker::map_window() : limits::far_map_window; }
+  std::size_t map_window() const noexcept override { return is_far() ? limits::far_map_window : call_maker::map_window(); }
   void room_came() noexcept override {}
 
   std::shared_ptr<const value_holder> put(wire::shared_payload value) override {

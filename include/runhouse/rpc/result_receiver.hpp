@@ -13,9 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <span>
-#include <string>
 #include <utility>
-#include <vector>
 
 namespace rh::detail {
 
@@ -68,14 +66,6 @@ class array_receiver final : public result_receiver {
   std::size_t filled_ = 0;  // bytes of part_
 };
 
-/// Whether results of a type are received as they come.
-template <class R>
-inline constexpr bool is_received = false;
-template <class T, class A>
-inline constexpr bool is_received<std::vector<T, A>> = is_raw_v<T>;
-template <class C, class Traits, class A>
-inline constexpr bool is_received<std::basic_string<C, Traits, A>> = true;
-
 template <class R>
 std::unique_ptr<result_receiver> make_receiver() {
   return std::make_unique<array_receiver<R>>();
@@ -83,7 +73,7 @@ std::unique_ptr<result_receiver> make_receiver() {
 /// Null where results of this type are not received so.
 template <class R>
 constexpr receiver_maker receiver_of() noexcept {
-  if constexpr (is_received<R>) {
+  if constexpr (wire::is_raw_array<R>) {
     return &make_receiver<R>;
   } else {
     return nullptr;

@@ -63,6 +63,8 @@ class session {
   void free_store(std::uint64_t bytes) noexcept {
     if (bytes != 0 && store_->give_back(bytes)) room_came();
   }
+  /// True if its bytes go over a network: then values need not be where other processes of this machine see them.
+  virtual bool is_far() const noexcept { return false; }
   /// How many calls may run there at the same time.
   virtual unsigned workers() const noexcept = 0;
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/core/limits.hpp>
 #include <runhouse/function/callable.hpp>
 #include <runhouse/rpc/call_argument.hpp>
+#include <runhouse/rpc/session.hpp>
 #include <runhouse/send/ref.hpp>
 #include <runhouse/wire/archive.hpp>
 
@@ -32,10 +34,14 @@ template <class P, class A>
 inline constexpr bool fits_parameter<P, A> =
     std::same_as<std::vector<typename std::remove_cvref_t<A>::value_type::value_type>, typename parameter<P>::stored>;
 
+/// Whether an argument of type A may be taken over instead of copied: one that is given away, and travels as its memory.
+template <class A>
+inline constexpr bool may_be_taken = !std::is_lvalue_reference_v<A> && !std::is_const_v<std::remove_reference_t<A>> && wire::is_raw_array<std::remove_reference_t<A>>;
+
 /// An argument for a parameter P, as bytes or refs. Something else than what travels is converted first, as by
-/// static_cast.
+/// static_cast. `to_far`: it goes over a network, so a large one that is given away is sent from where it is.
 template <class P, class A>
-auto encode_argument(A&& argument) {
+auto encode_argument(A&& argument, bool to_far = false) {
   using given = std::remove_cvref_t<A>;
   if constexpr (is_ref<given>) {
     return argument.held();
@@ -45,6 +51,9 @@ auto encode_argument(A&& argument) {
     for (const auto& each : argument) list.push_back(each.held());
     return list;
   } else if constexpr (encodes_as<P, A>) {
+    if constexpr (may_be_taken<A>) {
+      if (to_far && argument.size() >= limits::memory_file_bytes / sizeof(typename given::value_type)) return wire::encode_taken(std::forward<A>(argument));
+    }
     return wire::encode(argument);
   } else {
     using stored = typename parameter<P>::stored;
@@ -67,11 +76,11 @@ auto encode_argument(A&& argument) {
 }
 
 template <class Signature, class... A>
-call_arguments encode_arguments(const wire::shared_payload& state, A&&... arguments) {
+call_arguments encode_arguments(const session& to, const wire::shared_payload& state, A&&... arguments) {
   call_arguments encoded = begin_arguments(state, sizeof...(A));
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     (encoded.push_back(
-         to_argument(encode_argument<std::tuple_element_t<I, typename Signature::parameters>>(std::forward<A>(arguments)))),
+         to_argument(encode_argument<std::tuple_element_t<I, typename Signature::parameters>>(std::forward<A>(arguments), to.is_far()))),
      ...);
   }(std::index_sequence_for<A...>());
   return encoded;

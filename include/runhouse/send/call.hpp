@@ -32,7 +32,7 @@ namespace detail {
 
 template <class R>
 R decode_result(pending& ended, std::size_t index, std::vector<std::span<const std::byte>>& segments) {
-  if constexpr (is_received<R>) {
+  if constexpr (wire::is_raw_array<R>) {
     if (void* const value = ended.received(index)) return std::move(*static_cast<R*>(value));
   }
   const wire::payload_view value = ended.result(index, segments);

@@ -76,7 +76,8 @@ namespace rh {
 /// arguments where they arrive, until the function returns. The result is a value or void, or an rh::task of one: a
 /// coroutine runs there to its end.
 ///
-/// Arguments are serialized before a call returns, so nothing of the caller's must outlive it.
+/// Arguments are serialized before a call returns, so nothing of the caller's must outlive it. A large vector or string
+/// that is given away to a cluster over a network, `there(std::move(values))`, is sent from where it is, not copied.
 /// Executor: any thread may call. Lifetime: keeps its cluster.
 template <class F>
 class send {
@@ -140,7 +141,7 @@ class send {
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
-      return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...), options_);
+      return start(detail::encode_arguments<signature>(*session_, state_, std::forward<A>(arguments)...), options_);
     } else {
       return {{}, nullptr};
     }
@@ -156,7 +157,7 @@ class send {
       detail::call_options options = options_;
       if (options.queue.empty()) options.queue = detail::registration<F>::get().name;
       options.is_queued = true;
-      return start(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...), options);
+      return start(detail::encode_arguments<signature>(*session_, state_, std::forward<A>(arguments)...), options);
     } else {
       return {{}, nullptr};
     }
@@ -170,7 +171,7 @@ class send {
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
       return gather(
-          detail::argument_columns(times, detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...)));
+          detail::argument_columns(times, detail::encode_arguments<signature>(*session_, state_, std::forward<A>(arguments)...)));
     } else {
       return map_call<result_type>({}, nullptr);
     }
@@ -185,7 +186,7 @@ class send {
     using fits = detail::argument_checks<signature, A...>;
     RH_CHECK_ARGUMENTS
     if constexpr (counts && fits::all) {
-      return leave(detail::encode_arguments<signature>(state_, std::forward<A>(arguments)...));
+      return leave(detail::encode_arguments<signature>(*session_, state_, std::forward<A>(arguments)...));
     } else {
       return ref<result_type>(nullptr);
     }

@@ -59,6 +59,10 @@ std::uint32_t class_version() noexcept {
 template <class T>
 payload encode(const T& value);
 payload encode(const char* text);
+/// The same of a vector or a string of raw elements, which is not copied, but taken over. Precondition: it has at least
+/// limits::segment_bytes.
+template <class T>
+payload encode_taken(T&& value);
 
 /// The value that these bytes encode. Bytes may be anything; what is allocated is in proportion to what is in `in`.
 ///
@@ -83,7 +87,7 @@ namespace detail {
 
 /// Values that need no archive, at the top of a payload: most arguments and results are such.
 template <class T>
-inline constexpr bool is_plain = scalar<T> || rh::detail::is_raw_scalar<T>() || opted_in_raw<T> || is_raw_block<T>;
+inline constexpr bool is_plain = scalar<T> || rh::detail::is_raw_scalar<T>() || opted_in_raw<T> || is_raw_array<T>;
 template <class C, class Traits>
 inline constexpr bool is_plain<std::basic_string_view<C, Traits>> = true;
 template <class T, std::size_t N>
@@ -176,6 +180,14 @@ payload encode(const T& value) {
 }
 
 inline payload encode(const char* text) { return encode(std::string_view(text)); }
+
+template <class T>
+payload encode_taken(T&& value) {
+  payload taken;
+  byte_writer(taken.stream).put(std::uint64_t{value.size()});
+  taken.segments.push_back(buffer::taken_from(std::forward<T>(value)));
+  return taken;
+}
 
 template <class T>
 T decode(payload_view in) {

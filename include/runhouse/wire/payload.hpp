@@ -12,12 +12,13 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace rh::wire {
 
-/// Owned bytes, aligned to 64 and not initialised: what a segment or a received body lives in.
+/// Owned bytes: what a segment or a received body lives in. Aligned to 64 and not initialised, unless taken over.
 class buffer {
  public:
   static constexpr std::size_t alignment = 64;
@@ -28,30 +29,39 @@ class buffer {
     if (size_bytes == 0) return;
     // Not aligned_alloc, which glibc serves from outside its caches, and by splitting a larger block.
     if (size_bytes > std::numeric_limits<std::size_t>::max() - slack) throw std::bad_alloc();
-    block_.reset(static_cast<std::byte*>(std::malloc(size_bytes + slack)));
-    if (!block_) throw std::bad_alloc();
+    void* const block = std::malloc(size_bytes + slack);
+    if (block == nullptr) throw std::bad_alloc();
+    owner_ = owner(block, std::free);
+    const auto past = reinterpret_cast<std::uintptr_t>(block) % alignment;
+    data_ = static_cast<std::byte*>(block) + (past == 0 ? 0 : alignment - past);
   }
   /// A copy of `bytes`.
   explicit buffer(std::span<const std::byte> bytes) : buffer(bytes.size()) {
     if (!bytes.empty()) std::memcpy(data(), bytes.data(), bytes.size());
   }
+  /// What a vector or a string holds, where it is, aligned as its elements are.
+  template <class Container>
+  static buffer taken_from(Container&& from) {
+    using container = std::remove_reference_t<Container>;
+    auto held = std::make_unique<container>(std::move(from));
+    buffer taken;
+    taken.data_ = reinterpret_cast<std::byte*>(held->data());
+    taken.size_ = held->size() * sizeof(typename container::value_type);
+    taken.owner_ = owner(held.release(), [](void* what) { delete static_cast<container*>(what); });
+    return taken;
+  }
 
-  std::byte* data() noexcept { return first_aligned(); }
-  const std::byte* data() const noexcept { return first_aligned(); }
+  std::byte* data() noexcept { return data_; }
+  const std::byte* data() const noexcept { return data_; }
   std::size_t size() const noexcept { return size_; }
   std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
 
  private:
-  struct free_bytes {
-    void operator()(std::byte* p) const noexcept { std::free(p); }
-  };
+  using owner = std::unique_ptr<void, void (*)(void*)>;
   static constexpr std::size_t slack = alignment - 1;
-  /// Null stays null.
-  std::byte* first_aligned() const noexcept {
-    const auto past = reinterpret_cast<std::uintptr_t>(block_.get()) % alignment;
-    return block_.get() + (past == 0 ? 0 : alignment - past);
-  }
-  std::unique_ptr<std::byte, free_bytes> block_;
+
+  owner owner_{nullptr, std::free};
+  std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
 

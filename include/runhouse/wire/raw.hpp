@@ -6,7 +6,9 @@
 #include <array>
 #include <complex>
 #include <cstddef>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 namespace rh {
 
@@ -64,5 +66,17 @@ consteval bool checked_is_raw() {
 /// is_raw<T> without const and volatile; refuses at compile time a type that opted in and must not.
 template <class T>
 inline constexpr bool is_raw_v = detail::checked_is_raw<std::remove_cv_t<T>>();
+
+namespace wire {
+
+/// Whether a T is a vector or a string of raw elements, which travels as the block of memory that it has.
+template <class T>
+inline constexpr bool is_raw_array = false;
+template <class T, class A>
+inline constexpr bool is_raw_array<std::vector<T, A>> = is_raw_v<T>;
+template <class C, class Traits, class A>
+inline constexpr bool is_raw_array<std::basic_string<C, Traits, A>> = true;
+
+}  // namespace wire
 
 }  // namespace rh

@@ -33,16 +33,8 @@ template <class T>
 concept std_container = in_std<T> && (requires { typename T::allocator_type; typename T::value_type; } ||
                                       requires(const T& t) { typename T::value_type; t.cshift(0); });
 
-/// Contiguous and raw: encoded as one block, not element by element.
 template <class T>
-inline constexpr bool is_raw_block = false;
-template <class T, class A>
-inline constexpr bool is_raw_block<std::vector<T, A>> = is_raw_v<T>;
-template <class C, class Traits, class A>
-inline constexpr bool is_raw_block<std::basic_string<C, Traits, A>> = true;
-
-template <class T>
-concept counted_container = std_container<T> && !is_raw_block<T>;
+concept counted_container = std_container<T> && !is_raw_array<T>;
 
 template <class T>
 inline constexpr bool is_optional = false;
