@@ -164,4 +164,7 @@ inline constexpr std::chrono::seconds log_again{5};
 /// Old log files that are looked at or removed at a time: milliseconds on a local disk.
 inline constexpr std::size_t log_sweep_files = 256;
 
+/// Of a known_hosts file: what is more is no such file.
+inline constexpr std::size_t known_hosts_bytes = 64 * 1024 * 1024;
+
 }  // namespace rh::limits
