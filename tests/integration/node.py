@@ -190,13 +190,14 @@ worker = int(read(path)[0].split()[1])
 two.process.kill()
 two.process.wait()
 check("the call of a program that was killed is cancelled at once", within(4, lambda: not is_running(worker)))
-path = folder / "detached"
-two = connected(here)
-# It takes longer than a call has that is cancelled and does not look.
-check("a detached call", two.ask("detached", path, 3500) == "2")
-two.process.kill()
-two.process.wait()
-check("goes on without its program", within(15, lambda: len(read(path)) == 2), read(path))
+for how in ("detached", "detached_map"):
+    path = folder / how
+    two = connected(here)
+    # It takes longer than a call has that is cancelled and does not look.
+    check("a detached call", two.ask(how, path, 3500) == "2")
+    two.process.kill()
+    two.process.wait()
+    check("goes on without its program", within(15, lambda: len(read(path)) == 2), (how, read(path)))
 
 # ---- connections that break
 

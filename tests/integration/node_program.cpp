@@ -123,6 +123,11 @@ rh::task<> try_one(rh::cluster here, std::vector<std::string> words) {
     auto call = there(words.at(1));
     const std::string value = co_await call;
     std::printf("%s\n", value.c_str());
+  } else if (how == "detached_map") {
+    here.send<&stay>().repeat(1, words.at(1), std::stoi(words.at(2))).detach();
+    auto after = here.send<&add>()(1, 1);
+    const int two = co_await after;
+    std::printf("%d\n", two);
   } else if (how == "stay" || how == "detached") {
     auto there = here.send<&stay>();
     auto call = there(words.at(1), std::stoi(words.at(2)));

@@ -7,6 +7,7 @@
 #include <runhouse/runhouse.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -106,6 +107,7 @@ std::vector<std::uint32_t> fill(std::uint64_t count) {
   return values;
 }
 std::uint64_t sum(std::span<const std::uint32_t> values) { return std::accumulate(values.begin(), values.end(), std::uint64_t{0}); }
+std::uint64_t count_rows(const std::vector<std::array<char, 2'000'000>>& rows) { return rows.size(); }
 std::uint64_t sum_of(const std::vector<std::uint64_t>& values) { return std::accumulate(values.begin(), values.end(), std::uint64_t{0}); }
 std::uint64_t square(std::uint64_t a) { return a * a; }
 int say(int lines) {
@@ -238,6 +240,9 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
     const std::uint64_t before_argument = reset_peak();
     auto up = there.send<&sum>()(std::move(values));
     is_whole = co_await up == expected && is_whole;
+    std::vector<std::array<char, 2'000'000>> none;  // of elements that are large
+    auto empty = there.send<&count_rows>()(std::move(none));
+    is_whole = co_await empty == 0 && is_whole;
     std::printf("%s %.2f %.2f %.2f %.2f\n", is_whole ? "whole" : "cut", by_call, by_ref, by_map, so_many(before_argument));
   } else if (how == "put") {  // bytes: once, for three calls
     const std::vector<std::uint32_t> values = fill(static_cast<std::uint64_t>(number(1)) / sizeof(std::uint32_t));

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory_resource>
 #include <random>
 #include <string>
 #include <vector>
@@ -105,6 +106,7 @@ TEST_CASE("what is small, or no array, or for nobody, goes into a buffer", "[rpc
   CHECK(is_body(received<std::vector<double>>(small, random, 100), small));
   const encoded large(numbers(200'000));
   CHECK(is_body(received<int>(large, random, 100'000), large));
+  CHECK(receiver_of<std::pmr::vector<double>>() == nullptr);  // its allocator is the user's
   const encoded two(std::vector<std::vector<double>>{numbers(200'000), numbers(200'000)});
   CHECK(is_body(received<std::vector<double>>(two, random, 100'000), two));
 }

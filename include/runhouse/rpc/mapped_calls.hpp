@@ -43,6 +43,7 @@ class mapped_calls final : public element_queue {
     fill_later();
   }
   inline void cancel() noexcept override;
+  inline void detach() noexcept override;
 
   std::size_t calls_made() const noexcept override { return total_; }
   std::size_t calls_ended() const noexcept override { return ended_.load(std::memory_order_acquire); }
@@ -72,6 +73,16 @@ class mapped_calls final : public element_queue {
       hold->cancel_now();
     }
     counted<mapped_calls> all;
+  };
+  struct detach_work final : strand_work {
+    explicit detach_work(mapped_calls& m) noexcept : all(&m) {}
+    void run() noexcept override {
+      for (made_call& m : all->calls_) {
+        if (m.call) m.call->detach();
+      }
+      delete this;
+    }
+    const counted<mapped_calls> all;
   };
   /// Where a result is: `size_bytes` in small_results_, or call `at` of kept_.
   struct place {
@@ -103,6 +114,7 @@ class mapped_calls final : public element_queue {
   counted<mapped_calls> self_;
   std::atomic<std::size_t> ended_{0};
   std::atomic<bool> cancelled_{false};
+  std::atomic<bool> detached_{false};
   std::atomic<bool> fill_is_coming_{false};
   std::atomic<std::size_t> untaken_{0};  // one by one: made, and not taken
   fill_work fill_;
@@ -153,6 +165,7 @@ inline void mapped_calls::begin(made_call& m) {
   bytes_ += m.bytes;
   m.call = runner_->make(function_, std::move(arguments), options_);
   m.call->start_on_strand();
+  if (detached_.load()) m.call->detach();
   if (!m.call->wait(m)) call_came_back(m);
 }
 
@@ -211,6 +224,11 @@ inline void mapped_calls::cancel() noexcept {
   if (cancelled_.exchange(true) || has_ended()) return;
   cancel_.all = counted<mapped_calls>(this);
   runner_->defer(cancel_);
+}
+
+/// Those that are made, and those that will be.
+inline void mapped_calls::detach() noexcept {
+  if (!detached_.exchange(true) && !has_ended()) runner_->defer(*new detach_work(*this));
 }
 
 inline void mapped_calls::cancel_now() noexcept {

@@ -78,7 +78,7 @@ class pending {
   }
   /// Asks for its end; what it gives does not matter any more. Any thread, any number of times.
   virtual void cancel() noexcept = 0;
-  /// It goes on though nobody will take its result. Any thread, once.
+  /// It goes on though nobody will take its result. Any thread, any number of times.
   virtual void detach() noexcept {}
   /// What call `index` of those it is made of gave, until the end of this object; or throws what it failed with.
   /// `segments` holds what the view refers to. Precondition: has_ended().

@@ -32,7 +32,7 @@ class result_receiver {
 /// Makes one for the type that a caller wants.
 using receiver_maker = std::unique_ptr<result_receiver> (*)();
 
-/// For a vector or a string of raw elements.
+/// For a vector or a string of raw elements, whose memory is its own.
 template <class Container>
 class array_receiver final : public result_receiver {
  public:
@@ -73,7 +73,7 @@ std::unique_ptr<result_receiver> make_receiver() {
 /// Null where results of this type are not received so.
 template <class R>
 constexpr receiver_maker receiver_of() noexcept {
-  if constexpr (wire::is_raw_array<R>) {
+  if constexpr (wire::is_own_raw_array<R>) {
     return &make_receiver<R>;
   } else {
     return nullptr;

@@ -36,7 +36,7 @@ inline constexpr bool fits_parameter<P, A> =
 
 /// Whether an argument of type A may be taken over instead of copied: one that is given away, and travels as its memory.
 template <class A>
-inline constexpr bool may_be_taken = !std::is_lvalue_reference_v<A> && !std::is_const_v<std::remove_reference_t<A>> && wire::is_raw_array<std::remove_reference_t<A>>;
+inline constexpr bool may_be_taken = !std::is_lvalue_reference_v<A> && !std::is_const_v<std::remove_reference_t<A>> && wire::is_own_raw_array<std::remove_reference_t<A>>;
 
 /// An argument for a parameter P, as bytes or refs. Something else than what travels is converted first, as by
 /// static_cast. `to_far`: it goes over a network, so a large one that is given away is sent from where it is.
@@ -52,7 +52,7 @@ auto encode_argument(A&& argument, bool to_far = false) {
     return list;
   } else if constexpr (encodes_as<P, A>) {
     if constexpr (may_be_taken<A>) {
-      if (to_far && argument.size() >= limits::memory_file_bytes / sizeof(typename given::value_type)) return wire::encode_taken(std::forward<A>(argument));
+      if (to_far && argument.size() * sizeof(typename given::value_type) >= limits::memory_file_bytes) return wire::encode_taken(std::forward<A>(argument));
     }
     return wire::encode(argument);
   } else {

@@ -32,7 +32,7 @@ namespace detail {
 
 template <class R>
 R decode_result(pending& ended, std::size_t index, std::vector<std::span<const std::byte>>& segments) {
-  if constexpr (wire::is_raw_array<R>) {
+  if constexpr (wire::is_own_raw_array<R>) {
     if (void* const value = ended.received(index)) return std::move(*static_cast<R*>(value));
   }
   const wire::payload_view value = ended.result(index, segments);
@@ -122,8 +122,9 @@ class [[nodiscard("a call whose result nobody takes is cancelled")]] call {
   /// True if the await would not wait.
   bool is_ready() const noexcept { return handle_.is_ready(); }
 
-  /// Lets the call run to its end with nobody to take its result, or its error. On a node it goes on when the program
-  /// has ended; calls on `local` end with it. Errors: errc::already_taken.
+  /// Lets the call run to its end with nobody to take its result, or its error. On a node what has reached it goes on when
+  /// the program has ended, also those calls of a map that have; calls on `local` end with it.
+  /// Errors: errc::already_taken.
   void detach() { handle_.take()->detach(); }
 
   /// Gives the call up.

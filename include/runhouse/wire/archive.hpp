@@ -59,8 +59,8 @@ std::uint32_t class_version() noexcept {
 template <class T>
 payload encode(const T& value);
 payload encode(const char* text);
-/// The same of a vector or a string of raw elements, which is not copied, but taken over. Precondition: it has at least
-/// limits::segment_bytes.
+/// The same of a vector or a string of raw elements, which is not copied, but taken over. Precondition: its memory is its
+/// own, and at least limits::segment_bytes.
 template <class T>
 payload encode_taken(T&& value);
 

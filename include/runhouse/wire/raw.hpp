@@ -77,6 +77,14 @@ inline constexpr bool is_raw_array<std::vector<T, A>> = is_raw_v<T>;
 template <class C, class Traits, class A>
 inline constexpr bool is_raw_array<std::basic_string<C, Traits, A>> = true;
 
+/// The same of one whose memory is its own: none of an allocator that may be gone, or fail in its own way.
+template <class T>
+inline constexpr bool is_own_raw_array = false;
+template <class T>
+inline constexpr bool is_own_raw_array<std::vector<T>> = is_raw_v<T>;
+template <class C, class Traits>
+inline constexpr bool is_own_raw_array<std::basic_string<C, Traits>> = true;
+
 }  // namespace wire
 
 }  // namespace rh
