@@ -67,7 +67,7 @@ template <class T>
 void check_received(const T& value) {
   std::mt19937 random(1);
   const encoded from(value);
-  for (const std::size_t largest : {9, 5'000, 300'000}) {
+  for (const std::size_t largest : {9u, 5'000u, 300'000u}) {
     auto taken = received<T>(from, random, largest).take();
     REQUIRE(taken.received != nullptr);
     CHECK(taken.body.size() == 0);
@@ -121,7 +121,7 @@ TEST_CASE("a large array that is none of the wanted type is left for the decoder
   encoded lies(numbers(200'000));
   const std::uint64_t count = 1'000'000'000'000;
   std::memcpy(lies.body.data(), &count, sizeof count);
-  for (const std::size_t largest : {40, 300'000}) {
+  for (const std::size_t largest : {40u, 300'000u}) {
     auto wrong_count = received<std::vector<double>>(lies, random, largest).take();
     REQUIRE(wrong_count.received == nullptr);
     std::vector<std::span<const std::byte>> segments;
