@@ -25,11 +25,15 @@ using kind = host_key_verdict::kind;
 namespace {
 
 host_key key(const std::string& type, char content) {
-  const auto field = [](const std::string& text) {
-    const auto size = static_cast<unsigned char>(text.size());
-    return std::string{'\0', '\0', '\0', static_cast<char>(size)} + text;
+  host_key all;
+  const auto add = [&](const std::string& text) {
+    all.append(3, '\0');
+    all.push_back(static_cast<char>(text.size()));
+    all += text;
   };
-  return field(type) + field(std::string(32, content));
+  add(type);
+  add(std::string(32, content));
+  return all;
 }
 
 const host_key ed = key("ssh-ed25519", 'a');
