@@ -72,6 +72,8 @@ class known_hosts {
     name_ = port == 0 || port == 22 ? plain_ : "[" + plain_ + "]:" + std::to_string(port);
   }
 
+  /// As it is looked up: "host", or "[host]:port".
+  const std::string& name() const noexcept { return name_; }
   /// Reads a file; nothing if there is none.
   void add_file(const std::string& path);
   /// The same of its text.

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/core/limits.hpp>
+#include <runhouse/os/duplex.hpp>
+#include <runhouse/os/process.hpp>
+#include <runhouse/os/socket.hpp>
+#include <runhouse/os/thread.hpp>
+#include <runhouse/ssh/libssh2_login.hpp>
+
+#include <libssh2.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <poll.h>
+#include <span>
+#include <string>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// A channel of a session, as its user sees it: a stream, what was said on stderr, and how it ended. Any thread.
+class libssh2_channel {
+ public:
+  /// The near end. Once. When it is closed, so is the channel.
+  os::duplex take_stream() noexcept { return std::move(stream_); }
+  std::string said() const {
+    const std::lock_guard lock(mutex_);
+    return said_;
+  }
+  /// How the command ended; nothing if it has not after so long. It has ended too where the connection broke: then `why()`
+  /// says so.
+  std::optional<os::exit_status> wait(std::chrono::milliseconds longest) const {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, longest, [this] { return ended_.has_value(); });
+    return ended_;
+  }
+  std::string why() const {
+    const std::lock_guard lock(mutex_);
+    return why_;
+  }
+
+ private:
+  friend class libssh2_link;
+  void end(os::exit_status how, std::string why) {
+    const std::lock_guard lock(mutex_);
+    if (ended_) return;
+    ended_ = how;
+    why_ = std::move(why);
+    changed_.notify_all();
+  }
+
+  os::duplex stream_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::string said_;
+  std::string why_;
+  std::optional<os::exit_status> ended_;
+  std::atomic<bool> is_unwanted_{false};
+};
+
+/// A session that is logged in, and the thread that serves it until its last channel is closed, or given up: it moves
+/// bytes between the channels and their users' sockets.
+///
+/// libssh2 is one state machine: a call that could not send all of what it had to is made again, the same, before any
+/// other.
+class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
+ public:
+  /// Begins with a command that is run there. Errors: std::system_error.
+  static std::shared_ptr<libssh2_link> start(libssh2_session session, const std::string& command, std::shared_ptr<libssh2_channel>& channel);
+  /// Another command, or a connection from there to a port of a host. Any thread. One that the host refuses ends at once.
+  std::shared_ptr<libssh2_channel> run(const std::string& command) { return add(command, 0); }
+  std::shared_ptr<libssh2_channel> connect(const std::string& host, std::uint16_t port) { return add(host, port); }
+  /// Closes a channel, whatever is in it. Any thread.
+  void close(libssh2_channel& channel) {
+    channel.is_unwanted_.store(true);
+    wake();
+  }
+
+  libssh2_link(libssh2_session session, os::unique_fd waker) : it_(std::move(session)), waker_(std::move(waker)) {}
+
+ private:
+  using clock = std::chrono::steady_clock;
+  static constexpr std::size_t buffer_bytes = 256 * 1024;
+  enum class step { open, start, write, end_writing, read, read_stderr, close, free };
+  /// Bytes between a channel and its user.
+  struct queue {
+    std::vector<std::byte> bytes = std::vector<std::byte>(buffer_bytes);
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    bool is_empty() const noexcept { return begin == end; }
+    std::span<const std::byte> rest() const noexcept { return std::span(bytes).subspan(begin, end - begin); }
+    void taken(std::size_t n) noexcept {
+      begin += n;
+      if (begin == end) begin = end = 0;
+    }
+  };
+  struct carried {
+    std::shared_ptr<libssh2_channel> user;
+    os::unique_fd near;    // our end of its stream
+    std::string command;   // or the host to connect to
+    std::uint16_t port = 0;
+    LIBSSH2_CHANNEL* channel = nullptr;
+    step next = step::open;  // until it is open, and from its end on
+    bool is_open = false;
+    bool near_has_ended = false;  // nothing more comes from its user
+    bool end_was_sent = false;
+    bool far_has_ended = false;
+    bool far_end_was_told = false;
+    queue up;
+    queue down;
+  };
+
+  std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port);
+  void wake() noexcept {
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(waker_.get(), &one, sizeof one));
+  }
+  void serve() noexcept;
+  bool take_turn();
+  bool serve_channel(carried& c);
+  bool try_step(carried& c, step s);
+  long call(carried& c, step s);
+  bool move_near(carried& c);
+  void end(carried& c);
+  void lose(const std::string& why) noexcept;
+  int time_to_wait();
+  void wait_for_work();
+
+  libssh2_session it_;
+  const os::unique_fd waker_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<carried>> added_;  // by other threads
+  bool has_ended_ = false;
+  std::string why_;
+  std::list<std::unique_ptr<carried>> channels_;
+  carried* stuck_ = nullptr;  // whose call must be made again
+  step stuck_at_{};
+  carried* opening_ = nullptr;
+};
+
+// ---- implementation
+
+inline std::shared_ptr<libssh2_link> libssh2_link::start(libssh2_session session, const std::string& command, std::shared_ptr<libssh2_channel>& channel) {
+  os::unique_fd waker = os::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "making an eventfd");
+  const auto link = std::make_shared<libssh2_link>(std::move(session), std::move(waker));
+  libssh2_keepalive_config(link->it_.session.get(), 0, static_cast<unsigned>(limits::silence.count()));
+  channel = link->run(command);
+  os::start_thread([link] { link->serve(); });
+  return link;
+}
+
+inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& what, std::uint16_t port) {
+  auto [ours, theirs] = os::socket_pair();
+  os::set_nonblocking(theirs.get());
+  auto user = std::make_shared<libssh2_channel>();
+  user->stream_ = os::duplex(std::move(ours));
+  auto c = std::make_unique<carried>();
+  c->user = user;
+  c->near = std::move(theirs);
+  c->command = what;
+  c->port = port;
+  const std::lock_guard lock(mutex_);
+  if (has_ended_) {
+    user->end({}, why_);
+  } else {
+    added_.push_back(std::move(c));
+    wake();
+  }
+  return user;
+}
+
+inline void libssh2_link::serve() noexcept {
+  const auto self = shared_from_this();
+  try {
+    for (;;) {
+      {
+        const std::lock_guard lock(mutex_);
+        for (auto& c : added_) channels_.push_back(std::move(c));
+        added_.clear();
+        if (std::ranges::all_of(channels_, [](const auto& c) { return c->user->is_unwanted_.load(); })) {
+          has_ended_ = true;
+          why_ = "the session has ended";
+          break;
+        }
+      }
+      while (take_turn()) {
+      }
+      wait_for_work();
+    }
+    libssh2_session_disconnect(it_.session.get(), "done");
+  } catch (const std::exception& e) {
+    lose(e.what());
+  }
+}
+
+/// True if something was done, so that there may be more to do.
+inline bool libssh2_link::take_turn() {
+  if (stuck_ != nullptr) {
+    carried& c = *std::exchange(stuck_, nullptr);
+    const bool went_on = try_step(c, stuck_at_);
+    if (stuck_ != nullptr) return false;
+    if (went_on && opening_ == &c) opening_ = nullptr;
+  }
+  bool any = false;
+  for (auto c = channels_.begin(); c != channels_.end();) {
+    any = serve_channel(**c) || any;
+    if (stuck_ != nullptr) return false;
+    c = (*c)->channel == nullptr && (*c)->next == step::free ? channels_.erase(c) : std::next(c);
+  }
+  return any;
+}
+
+inline bool libssh2_link::serve_channel(carried& c) {
+  if (c.next == step::open) {  // one at a time
+    if (opening_ != nullptr && opening_ != &c) return false;
+    opening_ = &c;
+    if (!try_step(c, step::open)) return false;
+    opening_ = nullptr;
+    return true;
+  }
+  if (c.user->is_unwanted_.load() && c.next != step::free && c.next != step::close) {
+    // The far side closes it when what it runs has ended, which nobody waits for.
+    c.user->end({}, "it was given up");
+    c.near.reset();
+    c.is_open = false;
+    c.next = c.channel != nullptr ? step::close : step::free;
+  }
+  if (!c.is_open) return try_step(c, c.next);
+  bool any = move_near(c);
+  if (!c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::write) || any;
+  if (stuck_ == nullptr && c.near_has_ended && c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::end_writing) || any;
+  if (stuck_ == nullptr && c.down.is_empty() && !c.far_has_ended) any = try_step(c, step::read) || any;
+  if (stuck_ == nullptr && c.port == 0) any = try_step(c, step::read_stderr) || any;
+  if (stuck_ == nullptr && c.far_has_ended && c.down.is_empty()) {
+    if (!std::exchange(c.far_end_was_told, true)) ::shutdown(c.near.get(), SHUT_WR);
+    // A command has ended then, whoever still writes to it; a connection is closed by both sides.
+    if (c.port == 0 || c.end_was_sent) {
+      c.is_open = false;
+      c.next = step::close;
+      any = true;
+    }
+  }
+  return any;
+}
+
+/// Bytes between us and the channel's user; true if there were some.
+inline bool libssh2_link::move_near(carried& c) {
+  bool any = false;
+  if (c.up.is_empty() && !c.near_has_ended) {
+    const auto got = os::receive(c.near.get(), c.up.bytes, os::blocking::no);
+    if (got.how == os::transfer::some) c.up.end = got.bytes;
+    c.near_has_ended = got.how == os::transfer::closed;
+    any = got.how != os::transfer::would_block;
+  }
+  if (!c.down.is_empty()) {
+    const auto sent = os::send(c.near.get(), c.down.rest(), os::blocking::no);
+    if (sent.how == os::transfer::some) c.down.taken(sent.bytes);
+    if (sent.how == os::transfer::closed) c.user->is_unwanted_.store(true);
+    any = any || sent.how != os::transfer::would_block;
+  }
+  return any;
+}
+
+/// True if it went on. Where it must be made again before anything else, stuck_ says so.
+inline bool libssh2_link::try_step(carried& c, step s) {
+  const long done = call(c, s);
+  if (done == LIBSSH2_ERROR_EAGAIN) {
+    if ((libssh2_session_block_directions(it_.session.get()) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0) {
+      stuck_ = &c;
+      stuck_at_ = s;
+    }
+    return false;
+  }
+  if (done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_RECV || done == LIBSSH2_ERROR_SOCKET_SEND ||
+      done == LIBSSH2_ERROR_DECRYPT || done == LIBSSH2_ERROR_INVALID_MAC || done == LIBSSH2_ERROR_PROTO || done == LIBSSH2_ERROR_OUT_OF_BOUNDARY ||
+      done == LIBSSH2_ERROR_ALLOC || done == LIBSSH2_ERROR_BAD_USE) {
+    fail(errc::connection_lost, "the connection broke: " + it_.last_error());
+  }
+  switch (s) {
+    case step::open:
+      if (c.channel == nullptr) {
+        c.user->end({}, "the host refused it: " + it_.last_error());
+        c.next = step::free;
+      } else if (c.port != 0) {
+        c.is_open = true;
+        c.next = step::write;  // and what else there is
+      } else {
+        c.next = step::start;
+      }
+      return true;
+    case step::start:
+      if (done == 0) {
+        c.is_open = true;
+      } else {
+        c.user->end({}, "the host did not run the command: " + it_.last_error());
+        c.next = step::close;
+      }
+      return true;
+    case step::write:
+      if (done > 0) c.up.taken(static_cast<std::size_t>(done));
+      if (done < 0) c.up.taken(c.up.rest().size());  // the far side takes no more
+      if (done < 0) c.end_was_sent = true;
+      return done != 0;
+    case step::end_writing: c.end_was_sent = true; return true;
+    case step::read:
+      if (done > 0) c.down.end = static_cast<std::size_t>(done);
+      c.far_has_ended = done < 0 || (done == 0 && libssh2_channel_eof(c.channel) != 0);
+      return done > 0 || c.far_has_ended;
+    case step::read_stderr: return done > 0;
+    case step::close:
+      end(c);
+      return true;
+    case step::free: c.channel = nullptr; return true;
+  }
+  return false;
+}
+
+inline long libssh2_link::call(carried& c, step s) {
+  LIBSSH2_SESSION* const session = it_.session.get();
+  switch (s) {
+    case step::open: {
+      constexpr unsigned window_bytes = 16 * 1024 * 1024;
+      constexpr std::string_view type = "session";
+      c.channel = c.port != 0 ? libssh2_channel_direct_tcpip_ex(session, c.command.c_str(), c.port, "127.0.0.1", 0)
+                              : libssh2_channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
+      return c.channel != nullptr ? 0 : libssh2_session_last_errno(session);
+    }
+    case step::start: return libssh2_channel_process_startup(c.channel, "exec", 4, c.command.data(), static_cast<unsigned>(c.command.size()));
+    case step::write: return libssh2_channel_write(c.channel, reinterpret_cast<const char*>(c.up.rest().data()), c.up.rest().size());
+    case step::end_writing: return libssh2_channel_send_eof(c.channel);
+    case step::read: return libssh2_channel_read(c.channel, reinterpret_cast<char*>(c.down.bytes.data()), c.down.bytes.size());
+    case step::read_stderr: {
+      std::array<char, 4096> text;
+      const long got = libssh2_channel_read_stderr(c.channel, text.data(), text.size());
+      if (got > 0) {
+        const std::lock_guard lock(c.user->mutex_);
+        std::string& said = c.user->said_;
+        said.append(text.data(), static_cast<std::size_t>(got));
+        if (said.size() > limits::last_output_bytes) said.erase(0, said.size() - limits::last_output_bytes);
+      }
+      return got;
+    }
+    case step::close: return libssh2_channel_close(c.channel);
+    case step::free: return c.channel != nullptr ? libssh2_channel_free(c.channel) : 0;
+  }
+  return 0;
+}
+
+/// It is closed: says how it ended.
+inline void libssh2_link::end(carried& c) {
+  os::exit_status how;
+  if (c.channel != nullptr) {
+    how.kind = os::exit_status::how::exited;
+    how.number = libssh2_channel_get_exit_status(c.channel);
+    char* signal = nullptr;
+    libssh2_channel_get_exit_signal(c.channel, &signal, nullptr, nullptr, nullptr, nullptr, nullptr);
+    if (signal != nullptr) {
+      how.number = -1;  // its name says which, but names are not the same everywhere
+      libssh2_free(it_.session.get(), signal);
+    }
+  }
+  c.user->end(how, {});
+  c.near.reset();
+  c.next = step::free;
+}
+
+inline void libssh2_link::lose(const std::string& why) noexcept {
+  const std::lock_guard lock(mutex_);
+  has_ended_ = true;
+  why_ = why;
+  for (auto& c : added_) channels_.push_back(std::move(c));
+  added_.clear();
+  for (const auto& c : channels_) c->user->end({}, why);
+  // The session frees them.
+  stuck_ = opening_ = nullptr;
+  channels_.clear();
+  ::shutdown(it_.socket.get(), SHUT_RDWR);
+}
+
+/// Milliseconds until a keepalive is due; sends one that is.
+inline int libssh2_link::time_to_wait() {
+  int seconds = static_cast<int>(limits::silence.count());
+  if (stuck_ == nullptr && libssh2_keepalive_send(it_.session.get(), &seconds) == LIBSSH2_ERROR_SOCKET_SEND) {
+    fail(errc::connection_lost, "the connection broke: " + it_.last_error());
+  }
+  return std::max(seconds, 1) * 1000;
+}
+
+inline void libssh2_link::wait_for_work() {
+  const int longest = time_to_wait();
+  std::vector<pollfd> all;
+  all.push_back({waker_.get(), POLLIN, 0});
+  const bool must_write = stuck_ != nullptr;
+  all.push_back({it_.socket.get(), static_cast<short>(POLLIN | (must_write ? POLLOUT : 0)), 0});
+  if (!must_write) {
+    for (const auto& c : channels_) {
+      if (!c->is_open) continue;
+      const short events = static_cast<short>((c->up.is_empty() && !c->near_has_ended ? POLLIN : 0) | (!c->down.is_empty() ? POLLOUT : 0));
+      if (events != 0) all.push_back({c->near.get(), events, 0});
+    }
+  }
+  ::poll(all.data(), static_cast<nfds_t>(all.size()), longest);
+  std::uint64_t times = 0;
+  static_cast<void>(::read(waker_.get(), &times, sizeof times));
+}
+
+}  // namespace rh::detail

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <runhouse/core/error.hpp>
+#include <runhouse/os/fd.hpp>
+#include <runhouse/ssh/key_file.hpp>
+#include <runhouse/ssh/known_hosts.hpp>
+#include <runhouse/ssh/ssh_target.hpp>
+#include <runhouse/ssh/transport_choice.hpp>
+
+#include <libssh2.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <poll.h>
+#include <string>
+#include <string_view>
+#include <sys/socket.h>
+#include <utility>
+#include <vector>
+
+namespace rh::detail {
+
+/// What libssh2 cannot do with this host: the ssh program may.
+class libssh2_incapable final : public error {
+ public:
+  using error::error;
+};
+
+struct libssh2_session_deleter {
+  void operator()(LIBSSH2_SESSION* session) const noexcept { libssh2_session_free(session); }
+};
+
+/// A session that is logged in, and what it goes over. libssh2 is used from one thread at a time.
+struct libssh2_session {
+  os::unique_fd socket;  // outlives the session
+  std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session;
+
+  /// What the session waits for, as events of poll().
+  short wanted_events() const noexcept {
+    const int directions = libssh2_session_block_directions(session.get());
+    return static_cast<short>(((directions & LIBSSH2_SESSION_BLOCK_INBOUND) != 0 ? POLLIN : 0) |
+                              ((directions & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0 ? POLLOUT : 0));
+  }
+  std::string last_error() const {
+    char* text = nullptr;
+    int size = 0;
+    libssh2_session_last_error(session.get(), &text, &size, 0);
+    return {text, static_cast<std::size_t>(std::max(size, 0))};
+  }
+};
+
+/// From a connection to a session in which commands can be run. Blocks, until a deadline.
+class libssh2_login {
+ public:
+  using clock = std::chrono::steady_clock;
+  libssh2_login(const ssh_target& target, os::unique_fd connection, clock::time_point deadline);
+
+  /// Errors: errc::host_unreachable, errc::host_key_refused, errc::authentication_failed, errc::timed_out;
+  /// libssh2_incapable where the ssh program may do what this cannot.
+  libssh2_session run() {
+    shake_hands();
+    check_host_key();
+    authenticate();
+    return std::move(it_);
+  }
+
+ private:
+  using agent_ptr = std::unique_ptr<LIBSSH2_AGENT, void (*)(LIBSSH2_AGENT*)>;
+
+  template <class Call>
+  int finish(Call call);
+  void wait();
+  void shake_hands();
+  void check_host_key();
+  void authenticate();
+  bool by_agent();
+  bool by_key_file(const std::string& path);
+  bool by_questions();
+  bool by_password();
+  bool has_file(std::string_view blob) const;
+  bool offers(std::string_view method) const;
+  void tried(std::string what) { tried_ += (tried_.empty() ? "" : ", ") + std::move(what); }
+  [[noreturn]] void fail_connection(const std::string& while_it);
+
+  const ssh_target& target_;
+  const clock::time_point deadline_;
+  libssh2_session it_;
+  std::string methods_;  // that the host takes
+  std::string tried_;
+};
+
+// ---- implementation
+
+inline libssh2_login::libssh2_login(const ssh_target& target, os::unique_fd connection, clock::time_point deadline)
+    : target_(target), deadline_(deadline) {
+  static const bool is_ready = libssh2_init(0) == 0;
+  it_.socket = std::move(connection);
+  it_.session.reset(is_ready ? libssh2_session_init_ex(nullptr, nullptr, nullptr, this) : nullptr);
+  if (!it_.session) throw std::bad_alloc();
+  libssh2_session_set_blocking(it_.session.get(), 0);
+}
+
+inline void libssh2_login::wait() {
+  pollfd ready{it_.socket.get(), it_.wanted_events(), 0};
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - clock::now()).count();
+    if (left <= 0) fail(errc::timed_out, target_.name + " did not answer in time while it was logged in to");
+    if (::poll(&ready, 1, static_cast<int>(std::min<std::int64_t>(left, 1'000'000))) > 0) return;
+  }
+}
+
+template <class Call>
+int libssh2_login::finish(Call call) {
+  for (;;) {
+    const int done = call();
+    if (done != LIBSSH2_ERROR_EAGAIN) return done;
+    wait();
+  }
+}
+
+inline void libssh2_login::fail_connection(const std::string& while_it) {
+  fail(errc::host_unreachable, target_.name + " closed the connection, or broke the protocol, while " + while_it + ": " + it_.last_error());
+}
+
+inline void libssh2_login::shake_hands() {
+  LIBSSH2_SESSION* const session = it_.session.get();
+  const auto prefer = [&](int what, const std::string& list) {
+    if (libssh2_session_method_pref(session, what, list.c_str()) != 0) {
+      throw libssh2_incapable(errc::host_unreachable, "this libssh2 has none of " + list, {});
+    }
+  };
+  const auto joined = [](const auto& names) {
+    std::string list;
+    for (const auto& name : names) list += (list.empty() ? "" : ",") + std::string(name);
+    return list;
+  };
+  for (const int what : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC}) prefer(what, joined(libssh2_methods::ciphers));
+  for (const int what : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) prefer(what, joined(libssh2_methods::macs));
+  prefer(LIBSSH2_METHOD_KEX, joined(libssh2_methods::key_exchanges));
+
+  // The type that is known comes first: with another one the host would seem to have changed.
+  known_hosts known(target_.known_as, target_.known_port);
+  for (const std::string& file : target_.known_hosts_files) known.add_file(file);
+  std::vector<std::string> types = known.types();
+  std::erase_if(types, [](const std::string& t) { return std::ranges::find(libssh2_methods::host_keys, t) == libssh2_methods::host_keys.end(); });
+  for (const std::string_view type : libssh2_methods::host_keys) {
+    if (std::ranges::find(types, type) == types.end()) types.emplace_back(type);
+  }
+  prefer(LIBSSH2_METHOD_HOSTKEY, joined(types));
+
+  const int done = finish([&] { return libssh2_session_handshake(session, it_.socket.get()); });
+  if (done == 0) return;
+  if (done == LIBSSH2_ERROR_KEX_FAILURE || done == LIBSSH2_ERROR_METHOD_NONE || done == LIBSSH2_ERROR_METHOD_NOT_SUPPORTED ||
+      done == LIBSSH2_ERROR_HOSTKEY_INIT) {
+    throw libssh2_incapable(errc::host_unreachable, target_.name + " and libssh2 have no key exchange, cipher or type of host key in common: " + it_.last_error(), {});
+  }
+  fail_connection("keys were exchanged");
+}
+
+inline void libssh2_login::check_host_key() {
+  std::size_t size = 0;
+  int type = 0;
+  const char* const bytes = libssh2_session_hostkey(it_.session.get(), &size, &type);
+  if (bytes == nullptr) fail_connection("its key was read");
+  const host_key key(bytes, size);
+  known_hosts known(target_.known_as, target_.known_port);
+  for (const std::string& file : target_.known_hosts_files) known.add_file(file);
+  const host_key_verdict verdict = known.check(key);
+  const std::string shown = target_.name + " shows the host key " + std::string(type_of(key)) + " " + fingerprint_of(key);
+  using kind = host_key_verdict::kind;
+  switch (verdict.is) {
+    case kind::known: return;
+    case kind::by_authority:
+      throw libssh2_incapable(errc::host_key_refused, shown + ", which an authority is to have signed (" + verdict.where + "); libssh2 cannot check that", {});
+    case kind::unknown: {
+      const std::string file = target_.known_hosts_files.empty() ? std::string() : target_.known_hosts_files.front();
+      if (target_.accepts_new_keys && !file.empty()) {
+        try {
+          return add_known_host(file, known.line_for(key, target_.hashes_new_keys));
+        } catch (const std::system_error& e) {
+          fail(errc::host_key_refused, shown + ", which is new and could not be made known: " + e.what());
+        }
+      }
+      fail(errc::host_key_refused, shown + ", which is not known. Compare it with what the machine's owner says; if it is the same, add this line to " +
+                                       (file.empty() ? "~/.ssh/known_hosts" : file) + ": " + known.line_for(key, false));
+    }
+    case kind::changed:
+      fail(errc::host_key_refused, shown + ", but another one is known (" + verdict.where + "). Somebody may be in between, or the machine was set up anew: ask " +
+                                       "its owner; if it was, remove what is known by: ssh-keygen -R '" + known.name() + "'");
+    case kind::revoked: fail(errc::host_key_refused, shown + ", which is revoked (" + verdict.where + ")");
+    case kind::unreadable: fail(errc::host_key_refused, shown + ", which cannot be checked: " + verdict.where + ": " + verdict.why);
+  }
+}
+
+// ---- who the user is
+
+inline bool libssh2_login::offers(std::string_view method) const {
+  const std::string all = "," + methods_ + ",";
+  return all.find("," + std::string(method) + ",") != all.npos;
+}
+
+inline void libssh2_login::authenticate() {
+  LIBSSH2_SESSION* const session = it_.session.get();
+  const auto user_bytes = static_cast<unsigned>(target_.user.size());
+  const char* list = nullptr;
+  const int asked = finish([&] {
+    list = libssh2_userauth_list(session, target_.user.c_str(), user_bytes);
+    return list != nullptr ? 0 : libssh2_session_last_errno(session);
+  });
+  if (list == nullptr) {
+    if (libssh2_userauth_authenticated(session) != 0) return;  // it asks for nothing
+    if (asked != LIBSSH2_ERROR_AUTHENTICATION_FAILED) fail_connection("it was asked how to log in");
+  } else {
+    methods_ = list;
+  }
+  if (offers("publickey")) {
+    if (by_agent()) return;
+    for (const std::string& path : target_.key_files) {
+      if (by_key_file(path)) return;
+    }
+  }
+  if (target_.answers.question) {
+    if (offers("keyboard-interactive") && by_questions()) return;
+    if (offers("password") && by_password()) return;
+  }
+  fail(errc::authentication_failed, target_.name + " did not let " + target_.user + " in. It takes: " + (methods_.empty() ? "nothing" : methods_) +
+                                        "; tried: " + (tried_.empty() ? "nothing, as there was no key that libssh2 can use" : tried_) +
+                                        ". Load a key by ssh-add, or copy one there by ssh-copy-id");
+}
+
+inline bool libssh2_login::has_file(std::string_view blob) const {
+  return std::ranges::any_of(target_.key_files, [&](const std::string& path) {
+    std::ifstream in(path + ".pub");
+    std::string type, key;
+    in >> type >> key;
+    const auto bytes = from_base64(key);
+    return bytes && *bytes == blob;
+  });
+}
+
+inline bool libssh2_login::by_agent() {
+  if (target_.agent.empty()) return false;
+  const agent_ptr agent(libssh2_agent_init(it_.session.get()), [](LIBSSH2_AGENT* a) {
+    libssh2_agent_disconnect(a);
+    libssh2_agent_free(a);
+  });
+  if (!agent) throw std::bad_alloc();
+  libssh2_agent_set_identity_path(agent.get(), target_.agent.c_str());
+  if (libssh2_agent_connect(agent.get()) != 0 || libssh2_agent_list_identities(agent.get()) != 0) {
+    tried("the agent at " + target_.agent + ", which does not answer");
+    return false;
+  }
+  libssh2_agent_publickey* key = nullptr;
+  while (libssh2_agent_get_identity(agent.get(), &key, key) == 0) {
+    const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
+    const std::string type(type_of(blob));
+    if (!transport::signs_with(type) || (target_.only_key_files && !has_file(blob))) continue;
+    const int done = finish([&] { return libssh2_agent_userauth(agent.get(), target_.user.c_str(), key); });
+    if (done == 0) return true;
+    if (done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_RECV || done == LIBSSH2_ERROR_SOCKET_SEND) fail_connection("a key was tried");
+    tried("the agent's " + type + " " + fingerprint_of(blob));
+  }
+  return false;
+}
+
+inline bool libssh2_login::by_key_file(const std::string& path) {
+  std::ifstream in(path);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  const std::optional<key_facts> facts = facts_of_key(text);
+  if (!facts || (!facts->type.empty() && !transport::signs_with(facts->type))) return false;
+  std::string passphrase;
+  if (facts->is_encrypted) {
+    const auto answer = target_.answers.passphrase ? target_.answers.passphrase(path) : std::nullopt;
+    if (!answer) {
+      tried(path + ", which needs a passphrase");
+      return false;
+    }
+    passphrase = *answer;
+  }
+  const int done = finish([&] {
+    return libssh2_userauth_publickey_fromfile_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), nullptr, path.c_str(),
+                                                  passphrase.c_str());
+  });
+  if (done == 0) return true;
+  if (done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_RECV || done == LIBSSH2_ERROR_SOCKET_SEND) fail_connection("a key was tried");
+  tried(path + (done == LIBSSH2_ERROR_FILE || done == LIBSSH2_ERROR_KEYFILE_AUTH_FAILED ? " (" + it_.last_error() + ")" : ""));
+  return false;
+}
+
+inline bool libssh2_login::by_password() {
+  const auto answer = target_.answers.question(target_.user + "@" + target_.name + "'s password: ", true);
+  if (!answer) return false;
+  const int done = finish([&] {
+    return libssh2_userauth_password_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), answer->c_str(),
+                                        static_cast<unsigned>(answer->size()), nullptr);
+  });
+  if (done == 0) return true;
+  tried("a password");
+  return false;
+}
+
+inline bool libssh2_login::by_questions() {
+  const auto respond = [](const char*, int, const char*, int, int count, const LIBSSH2_USERAUTH_KBDINT_PROMPT* prompts,
+                          LIBSSH2_USERAUTH_KBDINT_RESPONSE* responses, void** abstract) {
+    const auto& self = *static_cast<const libssh2_login*>(*abstract);
+    for (int i = 0; i < count; ++i) {
+      std::optional<std::string> answer;
+      try {
+        answer = self.target_.answers.question(std::string(prompts[i].text, prompts[i].length), prompts[i].echo == 0);
+      } catch (...) {  // it goes through C: taken for no answer
+      }
+      responses[i].text = answer ? ::strdup(answer->c_str()) : nullptr;
+      responses[i].length = responses[i].text != nullptr ? static_cast<unsigned>(answer->size()) : 0;
+    }
+  };
+  const int done = finish([&] {
+    return libssh2_userauth_keyboard_interactive_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), respond);
+  });
+  if (done == 0) return true;
+  tried("answers to its questions");
+  return false;
+}
+
+}  // namespace rh::detail

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rh {
+
+/// Who answers what a login asks, where libssh2 carries it. What is empty answers nothing. They are called on a thread of the
+/// library's own, one at a time.
+struct ssh_answers {
+  /// The passphrase of a key file; nothing: the key is left out.
+  std::function<std::optional<std::string>(const std::string& key_file)> passphrase;
+  /// A question of the host, as for a password or a code: nothing gives up. `is_secret`: not to be shown.
+  std::function<std::optional<std::string>(const std::string& prompt, bool is_secret)> question;
+};
+
+namespace detail {
+
+/// All that it takes to reach a host by libssh2: the configuration, resolved.
+struct ssh_target {
+  std::string name;  ///< as the user calls it
+  std::string host;  ///< to connect to
+  std::uint16_t port = 22;
+  int family = 0;  ///< AF_UNSPEC
+  std::string user;
+
+  std::string known_as;              ///< in known_hosts files; with known_port
+  std::uint16_t known_port = 22;     ///< 0 with HostKeyAlias
+  std::vector<std::string> known_hosts_files;
+  bool accepts_new_keys = false;     ///< adds them to the first of those files
+  bool hashes_new_keys = false;
+
+  std::vector<std::string> key_files;
+  std::string agent;            ///< its socket; empty: none
+  bool only_key_files = false;  ///< of the agent's keys only those that have a file
+  ssh_answers answers;
+};
+
+}  // namespace detail
+}  // namespace rh
