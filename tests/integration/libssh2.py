@@ -79,7 +79,7 @@ def let_in(far):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         line = first_line(far, port=silent.getsockname()[1])
-        check("one that says nothing", line.startswith("timed_out: ") and 4 < time.monotonic() - started < 8, line)
+        check("one that says nothing", line.startswith("timed_out: ") and 4 < time.monotonic() - started < 20, line)
     unused = socket.socket()
     unused.bind(("127.0.0.1", 0))
     line = first_line(far, port=unused.getsockname()[1])
@@ -124,8 +124,8 @@ def commands(far):
     check("one that is killed", "exited with code -1" in (line := one.ask("r0 kill -9 $$")), line)
     check("one that is not there", "exited with code 127" in (line := one.ask("r0 /no/such/program")), line)
     one.line()
-    line = one.ask("m20 sleep 0.3")
-    check("more than the host takes are refused, each", line == "9 well, 11 refused", line)  # MaxSessions is 10, and one is there
+    line = one.ask("m20 sleep 3")
+    check("more than the host takes are refused, each", line == "10 well, 10 refused", line)  # MaxSessions is 10
     check("and then it takes others", (line := one.ask("m5 true")) == "5 well, 0 refused", line)
 
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -87,8 +87,7 @@ int main(int argc, char** argv) {
     auto connection = rh::os::connect_tcp(target.host, target.port, 0, deadline, 45s);
     auto session = d::libssh2_login(target, std::move(connection), deadline).run();
     std::printf("logged in\n");
-    std::shared_ptr<d::libssh2_channel> first;
-    const auto link = d::libssh2_link::start(std::move(session), "cat", first);  // which stays, so that the session does
+    const auto link = d::libssh2_link::start(std::move(session));
     char line[4096];
     while (std::fgets(line, sizeof line, stdin) != nullptr) {
       line[std::strcspn(line, "\n")] = '\0';
@@ -118,6 +117,7 @@ int main(int argc, char** argv) {
         std::printf("%s\n", channel->wait(5s) ? "ended" : "not ended");
       }
     }
+    link->finish();
   } catch (const rh::error& e) {
     std::printf("%s: %s\n", rh::name_of(e.kind()), e.what());
     return 1;

@@ -9,7 +9,7 @@
 #include <runhouse/host/session_start.hpp>
 #include <runhouse/rpc/node_contact.hpp>
 #include <runhouse/ssh/ssh_failure.hpp>
-#include <runhouse/ssh/ssh_process.hpp>
+#include <runhouse/ssh/ssh_way.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -32,12 +32,12 @@
 
 namespace rh::detail {
 
-/// The way to this user's node on another machine, by the user's own ssh program: the program is copied there where it
-/// is not there yet, and starts the node where none runs.
+/// The way to this user's node on another machine, over SSH: the program is copied there where it is not there yet, and
+/// starts the node where none runs.
 class ssh_contact final : public node_contact {
  public:
   /// `host` as ssh takes it. Errors: errc::unknown_cluster.
-  explicit ssh_contact(std::string host) : name_(std::move(host)) { check_host(name_); }
+  explicit ssh_contact(std::string host) : name_(std::move(host)), way_(name_) {}
   inline ~ssh_contact() override;
   inline reached_node reach(const wire::open_session& session) override;
   inline void end_node() override;
@@ -49,24 +49,27 @@ class ssh_contact final : public node_contact {
   /// A login that runs the bootstrap.
   class login final : public far_channel {
    public:
-    explicit login(std::shared_ptr<ssh_process> ssh) : ssh_(std::move(ssh)), stream_(ssh_->take_stream()) {}
+    explicit login(std::shared_ptr<ssh_command> ssh) : ssh_(std::move(ssh)), stream_(ssh_->take_stream()) {}
     inline std::size_t read(std::span<std::byte> into, clock::time_point deadline) override;
     inline std::size_t write_some(std::span<const std::byte> from) override;
     inline bool wait(bool for_reading, bool for_writing, clock::time_point deadline) override;
     os::duplex take_stream() noexcept { return std::move(stream_); }
 
    private:
-    std::shared_ptr<ssh_process> ssh_;
+    std::shared_ptr<ssh_command> ssh_;
     os::duplex stream_;
     os::received_fds none_;
   };
 
   bootstrapped log_in(bootstrap_options& options, os::duplex& stream);
+  bool log_in_once(const bootstrap_options& options, unsigned tries);
+  void pause_before_next(std::chrono::milliseconds pause);
   void show_progress(std::uint64_t done, std::uint64_t of);
 
   const std::string name_;
   std::mutex mutex_;  // one login at a time
-  std::shared_ptr<ssh_process> ssh_;
+  ssh_way way_;
+  std::shared_ptr<ssh_command> ssh_;
   const std::string token_ = new_shipping_token();
   std::string far_name_;  // of the machine, once it was reached
   std::minstd_rand random_{std::random_device{}()};
@@ -118,15 +121,19 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
   for (unsigned tries = 1;; ++tries, pause = std::min(2 * pause, limits::reconnect_longest)) {
     if (ssh_) ssh_->terminate();
     const bool as_older = is_older_ssh().load();
-    ssh_ = ssh_process::start(name_, "exec /bin/sh -s");
+    if (!log_in_once(options, tries)) {
+      pause_before_next(pause);
+      continue;
+    }
     login far(ssh_);
     try {
       bootstrapped there = bootstrap(far, program_image::of_this_program(), options, token_);
       stream = far.take_stream();
       ssh_->is_in_use();
       if (const char* verbose = std::getenv("RUNHOUSE_VERBOSE"); verbose != nullptr && *verbose == '1') {
-        std::fprintf(stderr, "[%s] copied %llu bytes of this program's %llu to %s\n", name_.c_str(), static_cast<unsigned long long>(there.shipped_bytes),
-                     static_cast<unsigned long long>(there.program_bytes), there.host.folder.c_str());
+        std::fprintf(stderr, "[%s] copied %llu bytes of this program's %llu to %s\n[%s] by %s: %s\n", name_.c_str(), static_cast<unsigned long long>(there.shipped_bytes),
+                     static_cast<unsigned long long>(there.program_bytes), there.host.folder.c_str(), name_.c_str(),
+                     way_.choice().by == ssh_transport::libssh2 ? "libssh2" : "the ssh program", way_.choice().why.c_str());
       }
       return there;
     } catch (const error& e) {
@@ -136,8 +143,7 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
         if (e.kind() != errc::node_elsewhere || tries >= limits::logins) throw;
       } else if (!options.state.had_begun && is_closed) {
         const auto ended = ssh_->wait(limits::silence);
-        const int code = ended && ended->kind == os::exit_status::how::exited ? ended->number : -1;
-        ssh_failure why = ssh_failure_of(name_, code, ssh_->said());
+        ssh_failure why = ssh_->failure(name_);
         if (why.is_older_ssh && !as_older) {
           is_older_ssh().store(true);
           continue;
@@ -157,9 +163,25 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
         if (tries >= limits::logins) fail(errc::host_unreachable, what);
       }
     }
-    // Not all that lost their connections at once come back at once.
-    std::this_thread::sleep_for(pause * std::uniform_int_distribution<int>(50, 150)(random_) / 100);
+    pause_before_next(pause);
   }
+}
+
+/// False where the host is too busy and may be tried again.
+inline bool ssh_contact::log_in_once(const bootstrap_options& options, unsigned tries) {
+  try {
+    ssh_ = way_.run("exec /bin/sh -s");
+    return true;
+  } catch (const error& e) {
+    if (options.resumes && e.kind() != errc::host_key_refused) fail(errc::connection_lost, e.what());
+    if (dynamic_cast<const libssh2_dropped*>(&e) == nullptr || tries >= limits::logins) throw;
+    return false;
+  }
+}
+
+/// Not all that lost their connections at once come back at once.
+inline void ssh_contact::pause_before_next(std::chrono::milliseconds pause) {
+  std::this_thread::sleep_for(pause * std::uniform_int_distribution<int>(50, 150)(random_) / 100);
 }
 
 /// ssh ends by itself when the far side has closed the connection; but not where something there, as what a start-up file

@@ -82,6 +82,8 @@ class known_hosts {
   host_key_verdict check(const host_key& key) const;
   /// The types of the keys that are known of this host, in the order of the files: one of these is to be asked for.
   std::vector<std::string> types() const;
+  /// Whether an authority is to sign this host's keys.
+  bool has_authority() const { return find(marker::authority, true, nullptr) != nullptr || find(marker::authority, false, nullptr) != nullptr; }
   /// The line that would make `key` known. `hashed`: as HashKnownHosts wants it. Errors: std::bad_alloc.
   std::string line_for(const host_key& key, bool hashed) const;
 

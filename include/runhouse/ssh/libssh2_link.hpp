@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -57,11 +58,14 @@ class libssh2_channel {
  private:
   friend class libssh2_link;
   void end(os::exit_status how, std::string why) {
-    const std::lock_guard lock(mutex_);
-    if (ended_) return;
-    ended_ = how;
-    why_ = std::move(why);
-    changed_.notify_all();
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return;
+      ended_ = how;
+      why_ = std::move(why);
+      changed_.notify_all();
+    }
+    if (when_ended_) when_ended_();
   }
 
   os::duplex stream_;
@@ -71,20 +75,27 @@ class libssh2_channel {
   std::string why_;
   std::optional<os::exit_status> ended_;
   std::atomic<bool> is_unwanted_{false};
+  std::function<void()> when_ended_;
 };
 
-/// A session that is logged in, and the thread that serves it until its last channel is closed, or given up: it moves
-/// bytes between the channels and their users' sockets.
+/// A session that is logged in, and the thread that serves it until finish() was said and its last channel is closed or
+/// given up: it moves bytes between the channels and their users' sockets.
 ///
 /// libssh2 is one state machine: a call that could not send all of what it had to is made again, the same, before any
 /// other.
 class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
  public:
-  /// Begins with a command that is run there. Errors: std::system_error.
-  static std::shared_ptr<libssh2_link> start(libssh2_session session, const std::string& command, std::shared_ptr<libssh2_channel>& channel);
-  /// Another command, or a connection from there to a port of a host. Any thread. One that the host refuses ends at once.
-  std::shared_ptr<libssh2_channel> run(const std::string& command) { return add(command, 0); }
-  std::shared_ptr<libssh2_channel> connect(const std::string& host, std::uint16_t port) { return add(host, port); }
+  /// Errors: std::system_error.
+  static std::shared_ptr<libssh2_link> start(libssh2_session session);
+  /// A command that runs there, or a connection from there to a port of a host. Any thread. One that the host refuses ends
+  /// at once. `when_ended` is called on the session's thread, or this one.
+  std::shared_ptr<libssh2_channel> run(const std::string& command, std::function<void()> when_ended = {}) { return add(command, 0, std::move(when_ended)); }
+  std::shared_ptr<libssh2_channel> connect(const std::string& host, std::uint16_t port) { return add(host, port, {}); }
+  /// There will be no other channels: it ends with the last of those that there are. Any thread.
+  void finish() {
+    is_finished_.store(true);
+    wake();
+  }
   /// Closes a channel, whatever is in it. Any thread.
   void close(libssh2_channel& channel) {
     channel.is_unwanted_.store(true);
@@ -125,7 +136,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     queue down;
   };
 
-  std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port);
+  std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port, std::function<void()> when_ended);
   void wake() noexcept {
     const std::uint64_t one = 1;
     static_cast<void>(::write(waker_.get(), &one, sizeof one));
@@ -143,6 +154,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
 
   libssh2_session it_;
   const os::unique_fd waker_;
+  std::atomic<bool> is_finished_{false};
   std::mutex mutex_;
   std::vector<std::unique_ptr<carried>> added_;  // by other threads
   bool has_ended_ = false;
@@ -155,32 +167,33 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
 
 // ---- implementation
 
-inline std::shared_ptr<libssh2_link> libssh2_link::start(libssh2_session session, const std::string& command, std::shared_ptr<libssh2_channel>& channel) {
+inline std::shared_ptr<libssh2_link> libssh2_link::start(libssh2_session session) {
   os::unique_fd waker = os::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "making an eventfd");
   const auto link = std::make_shared<libssh2_link>(std::move(session), std::move(waker));
   libssh2_keepalive_config(link->it_.session.get(), 0, static_cast<unsigned>(limits::silence.count()));
-  channel = link->run(command);
   os::start_thread([link] { link->serve(); });
   return link;
 }
 
-inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& what, std::uint16_t port) {
+inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& what, std::uint16_t port, std::function<void()> when_ended) {
   auto [ours, theirs] = os::socket_pair();
   os::set_nonblocking(theirs.get());
   auto user = std::make_shared<libssh2_channel>();
   user->stream_ = os::duplex(std::move(ours));
+  user->when_ended_ = std::move(when_ended);
   auto c = std::make_unique<carried>();
   c->user = user;
   c->near = std::move(theirs);
   c->command = what;
   c->port = port;
-  const std::lock_guard lock(mutex_);
-  if (has_ended_) {
-    user->end({}, why_);
-  } else {
+  std::unique_lock lock(mutex_);
+  if (!has_ended_) {
     added_.push_back(std::move(c));
     wake();
+    return user;
   }
+  lock.unlock();
+  user->end({}, why_);
   return user;
 }
 
@@ -192,7 +205,8 @@ inline void libssh2_link::serve() noexcept {
         const std::lock_guard lock(mutex_);
         for (auto& c : added_) channels_.push_back(std::move(c));
         added_.clear();
-        if (std::ranges::all_of(channels_, [](const auto& c) { return c->user->is_unwanted_.load(); })) {
+        const bool is_wanted = !is_finished_.load() || std::ranges::any_of(channels_, [](const auto& c) { return !c->user->is_unwanted_.load(); });
+        if (!is_wanted) {
           has_ended_ = true;
           why_ = "the session has ended";
           break;
@@ -380,11 +394,13 @@ inline void libssh2_link::end(carried& c) {
 }
 
 inline void libssh2_link::lose(const std::string& why) noexcept {
-  const std::lock_guard lock(mutex_);
-  has_ended_ = true;
-  why_ = why;
-  for (auto& c : added_) channels_.push_back(std::move(c));
-  added_.clear();
+  {
+    const std::lock_guard lock(mutex_);
+    has_ended_ = true;
+    why_ = why;
+    for (auto& c : added_) channels_.push_back(std::move(c));
+    added_.clear();
+  }
   for (const auto& c : channels_) c->user->end({}, why);
   // The session frees them.
   stuck_ = opening_ = nullptr;

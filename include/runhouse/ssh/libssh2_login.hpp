@@ -36,6 +36,12 @@ class libssh2_incapable final : public error {
   using error::error;
 };
 
+/// The host closed the connection early, as one does to which many connect at once.
+class libssh2_dropped final : public error {
+ public:
+  using error::error;
+};
+
 struct libssh2_session_deleter {
   void operator()(LIBSSH2_SESSION* session) const noexcept { libssh2_session_free(session); }
 };
@@ -59,6 +65,9 @@ struct libssh2_session {
   }
 };
 
+/// The types of the keys that an agent has; none where it does not answer. `socket` empty: there is none.
+inline std::vector<std::string> key_types_of_agent(const std::string& socket);
+
 /// From a connection to a session in which commands can be run. Blocks, until a deadline.
 class libssh2_login {
  public:
@@ -75,8 +84,6 @@ class libssh2_login {
   }
 
  private:
-  using agent_ptr = std::unique_ptr<LIBSSH2_AGENT, void (*)(LIBSSH2_AGENT*)>;
-
   template <class Call>
   int finish(Call call);
   void wait();
@@ -100,6 +107,37 @@ class libssh2_login {
 };
 
 // ---- implementation
+
+struct libssh2_agent_end {
+  void operator()(LIBSSH2_AGENT* agent) const noexcept {
+    libssh2_agent_disconnect(agent);
+    libssh2_agent_free(agent);
+  }
+};
+using libssh2_agent_ptr = std::unique_ptr<LIBSSH2_AGENT, libssh2_agent_end>;
+
+/// One whose keys are read; null where it does not answer. Errors: std::bad_alloc.
+inline libssh2_agent_ptr open_agent(LIBSSH2_SESSION* session, const std::string& socket) {
+  libssh2_agent_ptr agent(libssh2_agent_init(session));
+  if (!agent) throw std::bad_alloc();
+  libssh2_agent_set_identity_path(agent.get(), socket.c_str());
+  if (libssh2_agent_connect(agent.get()) != 0 || libssh2_agent_list_identities(agent.get()) != 0) return nullptr;
+  return agent;
+}
+
+inline std::vector<std::string> key_types_of_agent(const std::string& socket) {
+  std::vector<std::string> types;
+  if (socket.empty()) return types;
+  const std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session(libssh2_session_init_ex(nullptr, nullptr, nullptr, nullptr));
+  if (!session) throw std::bad_alloc();
+  const libssh2_agent_ptr agent = open_agent(session.get(), socket);
+  libssh2_agent_publickey* key = nullptr;
+  while (agent && libssh2_agent_get_identity(agent.get(), &key, key) == 0) {
+    const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
+    types.emplace_back(type_of(blob));
+  }
+  return types;
+}
 
 inline libssh2_login::libssh2_login(const ssh_target& target, os::unique_fd connection, clock::time_point deadline)
     : target_(target), deadline_(deadline) {
@@ -129,7 +167,7 @@ int libssh2_login::finish(Call call) {
 }
 
 inline void libssh2_login::fail_connection(const std::string& while_it) {
-  fail(errc::host_unreachable, target_.name + " closed the connection, or broke the protocol, while " + while_it + ": " + it_.last_error());
+  throw libssh2_dropped(errc::host_unreachable, target_.name + " closed the connection, or broke the protocol, while " + while_it + ": " + it_.last_error(), {});
 }
 
 inline void libssh2_login::shake_hands() {
@@ -250,13 +288,8 @@ inline bool libssh2_login::has_file(std::string_view blob) const {
 
 inline bool libssh2_login::by_agent() {
   if (target_.agent.empty()) return false;
-  const agent_ptr agent(libssh2_agent_init(it_.session.get()), [](LIBSSH2_AGENT* a) {
-    libssh2_agent_disconnect(a);
-    libssh2_agent_free(a);
-  });
-  if (!agent) throw std::bad_alloc();
-  libssh2_agent_set_identity_path(agent.get(), target_.agent.c_str());
-  if (libssh2_agent_connect(agent.get()) != 0 || libssh2_agent_list_identities(agent.get()) != 0) {
+  const libssh2_agent_ptr agent = open_agent(it_.session.get(), target_.agent);
+  if (!agent) {
     tried("the agent at " + target_.agent + ", which does not answer");
     return false;
   }

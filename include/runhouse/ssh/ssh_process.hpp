@@ -7,6 +7,7 @@
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/system.hpp>
 #include <runhouse/os/thread.hpp>
+#include <runhouse/ssh/ssh_command.hpp>
 
 #include <algorithm>
 #include <array>
@@ -51,28 +52,19 @@ inline ssh_questions questions_of_ssh();
 /// It is told to ask nothing unless somebody would answer; to give up after limits::connect if the host does not answer
 /// and after 3 times limits::silence if it stops to; and not to set up the forwardings, the X display and the command
 /// that the configuration has for a user's own login, nor a connection that others share: it uses one that is there.
-class ssh_process {
+class ssh_process final : public ssh_command {
  public:
   /// Errors: errc::host_unreachable where there is no ssh; errc::unknown_cluster for what cannot be a host.
   static std::shared_ptr<ssh_process> start(const std::string& host, const std::string& command);
-  ssh_process(const ssh_process&) = delete;
-  ssh_process& operator=(const ssh_process&) = delete;
-
-  /// The command's standard input and output. ssh ends when this is closed and the command has ended. Once.
-  os::duplex take_stream() noexcept { return std::move(stream_); }
-  /// The last of what it, and the command, said on stderr. Any thread.
-  std::string said() const;
-  /// How it ended; nothing if it has not after so long. Any thread.
-  std::optional<os::exit_status> wait(std::chrono::milliseconds longest) const;
-  /// Ends it. Any thread.
-  void terminate() const;
-  /// What it runs has begun: when this program exits, it has a moment to take leave. Until then it is ended at once.
-  void is_in_use() noexcept { in_use_.store(true); }
+  os::duplex take_stream() noexcept override { return std::move(stream_); }
+  inline std::string said() const override;
+  inline std::optional<os::exit_status> wait(std::chrono::milliseconds longest) const override;
+  inline ssh_failure failure(const std::string& host) const override;
+  inline void terminate() const override;
 
   explicit ssh_process(os::duplex stream) noexcept : stream_(std::move(stream)) {}
 
  private:
-  class registry;
   static void watch(const std::shared_ptr<ssh_process>& self, os::unique_fd said);
 
   os::duplex stream_;
@@ -81,49 +73,6 @@ class ssh_process {
   os::process process_;
   std::string said_;
   std::optional<os::exit_status> ended_;
-  std::atomic<bool> in_use_{false};
-};
-
-/// All that run: they end with this program, and not long after, whatever on the far side holds them.
-class ssh_process::registry {
- public:
-  [[gnu::visibility("default")]] static registry& instance() {
-    static registry& only = *new registry;
-    return only;
-  }
-  /// Errors: errc::cancelled where the program is exiting.
-  void add(const std::shared_ptr<ssh_process>& ssh) {
-    const std::lock_guard lock(mutex_);
-    if (is_exiting_) {
-      ssh->terminate();
-      fail(errc::cancelled, "this program is exiting");
-    }
-    all_.push_back(ssh);
-  }
-  void remove(const std::shared_ptr<ssh_process>& ssh) noexcept {
-    const std::lock_guard lock(mutex_);
-    std::erase(all_, ssh);
-    changed_.notify_all();
-  }
-
- private:
-  registry() { std::atexit([] { instance().exit(); }); }
-  void exit() noexcept {
-    if (::getpid() != pid_) return;  // a process that was forked from this one: they are not its own
-    std::unique_lock lock(mutex_);
-    is_exiting_ = true;
-    for (const auto& ssh : all_) {
-      if (!ssh->in_use_.load()) ssh->terminate();
-    }
-    // What was said last is on its way; where ssh is not done by then, it has sent it.
-    changed_.wait_for(lock, limits::login_exit, [this] { return all_.empty(); });
-    for (const auto& ssh : all_) ssh->terminate();
-  }
-  const pid_t pid_ = ::getpid();
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::shared_ptr<ssh_process>> all_;
-  bool is_exiting_ = false;
 };
 
 /// Refuses what ssh, or a shell behind it, could take for something else than a host: "host", "user@host",
@@ -207,7 +156,7 @@ inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, 
     os::start_thread([self, fd = std::make_shared<os::unique_fd>(std::move(said))] { watch(self, std::move(*fd)); });
   } catch (...) {
     self->terminate();
-    registry::instance().remove(self);
+    registry::instance().remove(*self);
     throw;
   }
   return self;
@@ -239,7 +188,7 @@ inline void ssh_process::watch(const std::shared_ptr<ssh_process>& self, os::uni
     self->ended_ = self->process_.try_wait().value_or(os::exit_status{});
     self->changed_.notify_all();
   }
-  registry::instance().remove(self);
+  registry::instance().remove(*self);
 }
 
 inline std::string ssh_process::said() const {
@@ -251,6 +200,11 @@ inline std::optional<os::exit_status> ssh_process::wait(std::chrono::millisecond
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, longest, [this] { return ended_.has_value(); });
   return ended_;
+}
+
+inline ssh_failure ssh_process::failure(const std::string& host) const {
+  const auto ended = wait(std::chrono::milliseconds(0));
+  return ssh_failure_of(host, ended && ended->kind == os::exit_status::how::exited ? ended->number : -1, said());
 }
 
 inline void ssh_process::terminate() const {
