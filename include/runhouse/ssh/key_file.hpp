@@ -2,6 +2,7 @@
 #pragma once
 
 #include <runhouse/ssh/base64.hpp>
+#include <runhouse/ssh/ssh_string.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -36,17 +37,6 @@ inline std::optional<std::string_view> between(std::string_view text, std::strin
   return text.substr(from + begin.size(), to - from - begin.size());
 }
 
-/// Takes a string with its length before it off the front; nothing if there is none.
-inline std::optional<std::string_view> take_string(std::string_view& from) {
-  if (from.size() < 4) return std::nullopt;
-  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(from[i])); };
-  const std::size_t size = byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3);
-  if (size > from.size() - 4) return std::nullopt;
-  const std::string_view taken = from.substr(4, size);
-  from.remove_prefix(4 + size);
-  return taken;
-}
-
 inline std::optional<key_facts> of_openssh(std::string_view body) {
   std::string packed(body);
   std::erase_if(packed, [](char c) { return c == '\n' || c == '\r' || c == ' '; });
@@ -54,14 +44,14 @@ inline std::optional<key_facts> of_openssh(std::string_view body) {
   constexpr std::string_view magic("openssh-key-v1\0", 15);
   if (!bytes || !bytes->starts_with(magic)) return std::nullopt;
   std::string_view rest = std::string_view(*bytes).substr(magic.size());
-  const auto cipher = take_string(rest);
-  const auto kdf = take_string(rest);
-  const auto options = take_string(rest);
+  const auto cipher = take_ssh_string(rest);
+  const auto kdf = take_ssh_string(rest);
+  const auto options = take_ssh_string(rest);
   if (!cipher || !kdf || !options || rest.size() < 4) return std::nullopt;
   rest.remove_prefix(4);  // how many keys: always one
-  std::optional<std::string_view> key = take_string(rest);
+  std::optional<std::string_view> key = take_ssh_string(rest);
   if (!key) return std::nullopt;
-  const auto type = take_string(*key);
+  const auto type = take_ssh_string(*key);
   if (!type) return std::nullopt;
   return key_facts{std::string(*type), *cipher != "none"};
 }

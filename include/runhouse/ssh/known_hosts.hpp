@@ -5,6 +5,7 @@
 #include <runhouse/os/fd.hpp>
 #include <runhouse/ssh/base64.hpp>
 #include <runhouse/ssh/host_pattern.hpp>
+#include <runhouse/ssh/ssh_string.hpp>
 
 #include <openssl/evp.h>
 
@@ -32,10 +33,8 @@ using host_key = std::string;
 
 /// The name of a key's type; empty if it is no key.
 inline std::string_view type_of(const host_key& key) noexcept {
-  if (key.size() < 4) return {};
-  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(key[i])); };
-  const std::size_t length = byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3);
-  return length <= key.size() - 4 ? std::string_view(key).substr(4, length) : std::string_view();
+  std::string_view rest = key;
+  return take_ssh_string(rest).value_or(std::string_view());
 }
 
 /// As ssh shows it: "SHA256:..." of the key.
