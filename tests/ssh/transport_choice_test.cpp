@@ -173,6 +173,9 @@ TEST_CASE("the user's wish comes first, then what there is", "[ssh][choice]") {
   facts.wanted = ssh_transport::libssh2;
   CHECK(program_because(with("proxycommand x"), facts).empty());
   facts.wanted.reset();
+  facts.has_libssh2 = false;
+  CHECK(has(program_because(plain, facts), "libssh2.so.1"));
+  facts.has_libssh2 = true;
   facts.has_program = false;
   CHECK(program_because(with("proxycommand x"), facts).empty());
 }

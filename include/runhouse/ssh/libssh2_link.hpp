@@ -8,8 +8,6 @@
 #include <runhouse/os/thread.hpp>
 #include <runhouse/ssh/libssh2_login.hpp>
 
-#include <libssh2.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -170,7 +168,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
 inline std::shared_ptr<libssh2_link> libssh2_link::start(libssh2_session session) {
   os::unique_fd waker = os::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "making an eventfd");
   const auto link = std::make_shared<libssh2_link>(std::move(session), std::move(waker));
-  libssh2_keepalive_config(link->it_.session.get(), 0, static_cast<unsigned>(limits::silence.count()));
+  libssh2().keepalive_config(link->it_.session.get(), 0, static_cast<unsigned>(limits::silence.count()));
   os::start_thread([link] { link->serve(); });
   return link;
 }
@@ -216,7 +214,7 @@ inline void libssh2_link::serve() noexcept {
       }
       wait_for_work();
     }
-    libssh2_session_disconnect(it_.session.get(), "done");
+    libssh2().session_disconnect_ex(it_.session.get(), SSH_DISCONNECT_BY_APPLICATION, "done", "");
   } catch (const std::exception& e) {
     lose(e.what());
   }
@@ -294,7 +292,7 @@ inline bool libssh2_link::move_near(carried& c) {
 inline bool libssh2_link::try_step(carried& c, step s) {
   const long done = call(c, s);
   if (done == LIBSSH2_ERROR_EAGAIN) {
-    if ((libssh2_session_block_directions(it_.session.get()) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0) {
+    if ((libssh2().session_block_directions(it_.session.get()) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0) {
       stuck_ = &c;
       stuck_at_ = s;
     }
@@ -333,7 +331,7 @@ inline bool libssh2_link::try_step(carried& c, step s) {
     case step::end_writing: c.end_was_sent = true; return true;
     case step::read:
       if (done > 0) c.down.end = static_cast<std::size_t>(done);
-      c.far_has_ended = done < 0 || (done == 0 && libssh2_channel_eof(c.channel) != 0);
+      c.far_has_ended = done < 0 || (done == 0 && libssh2().channel_eof(c.channel) != 0);
       return done > 0 || c.far_has_ended;
     case step::read_stderr: return done > 0;
     case step::close:
@@ -350,17 +348,17 @@ inline long libssh2_link::call(carried& c, step s) {
     case step::open: {
       constexpr unsigned window_bytes = 16 * 1024 * 1024;
       constexpr std::string_view type = "session";
-      c.channel = c.port != 0 ? libssh2_channel_direct_tcpip_ex(session, c.command.c_str(), c.port, "127.0.0.1", 0)
-                              : libssh2_channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
-      return c.channel != nullptr ? 0 : libssh2_session_last_errno(session);
+      c.channel = c.port != 0 ? libssh2().channel_direct_tcpip_ex(session, c.command.c_str(), c.port, "127.0.0.1", 0)
+                              : libssh2().channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
+      return c.channel != nullptr ? 0 : libssh2().session_last_errno(session);
     }
-    case step::start: return libssh2_channel_process_startup(c.channel, "exec", 4, c.command.data(), static_cast<unsigned>(c.command.size()));
-    case step::write: return libssh2_channel_write(c.channel, reinterpret_cast<const char*>(c.up.rest().data()), c.up.rest().size());
-    case step::end_writing: return libssh2_channel_send_eof(c.channel);
-    case step::read: return libssh2_channel_read(c.channel, reinterpret_cast<char*>(c.down.bytes.data()), c.down.bytes.size());
+    case step::start: return libssh2().channel_process_startup(c.channel, "exec", 4, c.command.data(), static_cast<unsigned>(c.command.size()));
+    case step::write: return libssh2().channel_write_ex(c.channel, 0, reinterpret_cast<const char*>(c.up.rest().data()), c.up.rest().size());
+    case step::end_writing: return libssh2().channel_send_eof(c.channel);
+    case step::read: return libssh2().channel_read_ex(c.channel, 0, reinterpret_cast<char*>(c.down.bytes.data()), c.down.bytes.size());
     case step::read_stderr: {
       std::array<char, 4096> text;
-      const long got = libssh2_channel_read_stderr(c.channel, text.data(), text.size());
+      const long got = libssh2().channel_read_ex(c.channel, SSH_EXTENDED_DATA_STDERR, text.data(), text.size());
       if (got > 0) {
         const std::lock_guard lock(c.user->mutex_);
         std::string& said = c.user->said_;
@@ -369,8 +367,8 @@ inline long libssh2_link::call(carried& c, step s) {
       }
       return got;
     }
-    case step::close: return libssh2_channel_close(c.channel);
-    case step::free: return c.channel != nullptr ? libssh2_channel_free(c.channel) : 0;
+    case step::close: return libssh2().channel_close(c.channel);
+    case step::free: return c.channel != nullptr ? libssh2().channel_free(c.channel) : 0;
   }
   return 0;
 }
@@ -380,12 +378,12 @@ inline void libssh2_link::end(carried& c) {
   os::exit_status how;
   if (c.channel != nullptr) {
     how.kind = os::exit_status::how::exited;
-    how.number = libssh2_channel_get_exit_status(c.channel);
+    how.number = libssh2().channel_get_exit_status(c.channel);
     char* signal = nullptr;
-    libssh2_channel_get_exit_signal(c.channel, &signal, nullptr, nullptr, nullptr, nullptr, nullptr);
+    libssh2().channel_get_exit_signal(c.channel, &signal, nullptr, nullptr, nullptr, nullptr, nullptr);
     if (signal != nullptr) {
       how.number = -1;  // its name says which, but names are not the same everywhere
-      libssh2_free(it_.session.get(), signal);
+      libssh2().free(it_.session.get(), signal);
     }
   }
   c.user->end(how, {});
@@ -411,7 +409,7 @@ inline void libssh2_link::lose(const std::string& why) noexcept {
 /// Milliseconds until a keepalive is due; sends one that is.
 inline int libssh2_link::time_to_wait() {
   int seconds = static_cast<int>(limits::silence.count());
-  if (stuck_ == nullptr && libssh2_keepalive_send(it_.session.get(), &seconds) == LIBSSH2_ERROR_SOCKET_SEND) {
+  if (stuck_ == nullptr && libssh2().keepalive_send(it_.session.get(), &seconds) == LIBSSH2_ERROR_SOCKET_SEND) {
     fail(errc::connection_lost, "the connection broke: " + it_.last_error());
   }
   return std::max(seconds, 1) * 1000;

@@ -4,11 +4,10 @@
 #include <runhouse/core/error.hpp>
 #include <runhouse/os/fd.hpp>
 #include <runhouse/ssh/key_file.hpp>
+#include <runhouse/ssh/libssh2_api.hpp>
 #include <runhouse/ssh/known_hosts.hpp>
 #include <runhouse/ssh/ssh_target.hpp>
 #include <runhouse/ssh/transport_choice.hpp>
-
-#include <libssh2.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -43,7 +42,7 @@ class libssh2_dropped final : public error {
 };
 
 struct libssh2_session_deleter {
-  void operator()(LIBSSH2_SESSION* session) const noexcept { libssh2_session_free(session); }
+  void operator()(LIBSSH2_SESSION* session) const noexcept { libssh2().session_free(session); }
 };
 
 /// A session that is logged in, and what it goes over. libssh2 is used from one thread at a time.
@@ -53,14 +52,14 @@ struct libssh2_session {
 
   /// What the session waits for, as events of poll().
   short wanted_events() const noexcept {
-    const int directions = libssh2_session_block_directions(session.get());
+    const int directions = libssh2().session_block_directions(session.get());
     return static_cast<short>(((directions & LIBSSH2_SESSION_BLOCK_INBOUND) != 0 ? POLLIN : 0) |
                               ((directions & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0 ? POLLOUT : 0));
   }
   std::string last_error() const {
     char* text = nullptr;
     int size = 0;
-    libssh2_session_last_error(session.get(), &text, &size, 0);
+    libssh2().session_last_error(session.get(), &text, &size, 0);
     return {text, static_cast<std::size_t>(std::max(size, 0))};
   }
 };
@@ -110,29 +109,29 @@ class libssh2_login {
 
 struct libssh2_agent_end {
   void operator()(LIBSSH2_AGENT* agent) const noexcept {
-    libssh2_agent_disconnect(agent);
-    libssh2_agent_free(agent);
+    libssh2().agent_disconnect(agent);
+    libssh2().agent_free(agent);
   }
 };
 using libssh2_agent_ptr = std::unique_ptr<LIBSSH2_AGENT, libssh2_agent_end>;
 
 /// One whose keys are read; null where it does not answer. Errors: std::bad_alloc.
 inline libssh2_agent_ptr open_agent(LIBSSH2_SESSION* session, const std::string& socket) {
-  libssh2_agent_ptr agent(libssh2_agent_init(session));
+  libssh2_agent_ptr agent(libssh2().agent_init(session));
   if (!agent) throw std::bad_alloc();
-  libssh2_agent_set_identity_path(agent.get(), socket.c_str());
-  if (libssh2_agent_connect(agent.get()) != 0 || libssh2_agent_list_identities(agent.get()) != 0) return nullptr;
+  libssh2().agent_set_identity_path(agent.get(), socket.c_str());
+  if (libssh2().agent_connect(agent.get()) != 0 || libssh2().agent_list_identities(agent.get()) != 0) return nullptr;
   return agent;
 }
 
 inline std::vector<std::string> key_types_of_agent(const std::string& socket) {
   std::vector<std::string> types;
-  if (socket.empty()) return types;
-  const std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session(libssh2_session_init_ex(nullptr, nullptr, nullptr, nullptr));
+  if (socket.empty() || libssh2_api::find() == nullptr) return types;
+  const std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session(libssh2().session_init_ex(nullptr, nullptr, nullptr, nullptr));
   if (!session) throw std::bad_alloc();
   const libssh2_agent_ptr agent = open_agent(session.get(), socket);
   libssh2_agent_publickey* key = nullptr;
-  while (agent && libssh2_agent_get_identity(agent.get(), &key, key) == 0) {
+  while (agent && libssh2().agent_get_identity(agent.get(), &key, key) == 0) {
     const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
     types.emplace_back(type_of(blob));
   }
@@ -141,11 +140,11 @@ inline std::vector<std::string> key_types_of_agent(const std::string& socket) {
 
 inline libssh2_login::libssh2_login(const ssh_target& target, os::unique_fd connection, clock::time_point deadline)
     : target_(target), deadline_(deadline) {
-  static const bool is_ready = libssh2_init(0) == 0;
+  if (libssh2_api::find() == nullptr) throw libssh2_incapable(errc::host_unreachable, "there is no libssh2.so.1 on this machine; install libssh2-1", {});
   it_.socket = std::move(connection);
-  it_.session.reset(is_ready ? libssh2_session_init_ex(nullptr, nullptr, nullptr, this) : nullptr);
+  it_.session.reset(libssh2().session_init_ex(nullptr, nullptr, nullptr, this));
   if (!it_.session) throw std::bad_alloc();
-  libssh2_session_set_blocking(it_.session.get(), 0);
+  libssh2().session_set_blocking(it_.session.get(), 0);
 }
 
 inline void libssh2_login::wait() {
@@ -173,7 +172,7 @@ inline void libssh2_login::fail_connection(const std::string& while_it) {
 inline void libssh2_login::shake_hands() {
   LIBSSH2_SESSION* const session = it_.session.get();
   const auto prefer = [&](int what, const std::string& list) {
-    if (libssh2_session_method_pref(session, what, list.c_str()) != 0) {
+    if (libssh2().session_method_pref(session, what, list.c_str()) != 0) {
       throw libssh2_incapable(errc::host_unreachable, "this libssh2 has none of " + list, {});
     }
   };
@@ -196,7 +195,7 @@ inline void libssh2_login::shake_hands() {
   }
   prefer(LIBSSH2_METHOD_HOSTKEY, joined(types));
 
-  const int done = finish([&] { return libssh2_session_handshake(session, it_.socket.get()); });
+  const int done = finish([&] { return libssh2().session_handshake(session, it_.socket.get()); });
   if (done == 0) return;
   if (done == LIBSSH2_ERROR_KEX_FAILURE || done == LIBSSH2_ERROR_METHOD_NONE || done == LIBSSH2_ERROR_METHOD_NOT_SUPPORTED ||
       done == LIBSSH2_ERROR_HOSTKEY_INIT) {
@@ -208,7 +207,7 @@ inline void libssh2_login::shake_hands() {
 inline void libssh2_login::check_host_key() {
   std::size_t size = 0;
   int type = 0;
-  const char* const bytes = libssh2_session_hostkey(it_.session.get(), &size, &type);
+  const char* const bytes = libssh2().session_hostkey(it_.session.get(), &size, &type);
   if (bytes == nullptr) fail_connection("its key was read");
   const host_key key(bytes, size);
   known_hosts known(target_.known_as, target_.known_port);
@@ -252,11 +251,11 @@ inline void libssh2_login::authenticate() {
   const auto user_bytes = static_cast<unsigned>(target_.user.size());
   const char* list = nullptr;
   const int asked = finish([&] {
-    list = libssh2_userauth_list(session, target_.user.c_str(), user_bytes);
-    return list != nullptr ? 0 : libssh2_session_last_errno(session);
+    list = libssh2().userauth_list(session, target_.user.c_str(), user_bytes);
+    return list != nullptr ? 0 : libssh2().session_last_errno(session);
   });
   if (list == nullptr) {
-    if (libssh2_userauth_authenticated(session) != 0) return;  // it asks for nothing
+    if (libssh2().userauth_authenticated(session) != 0) return;  // it asks for nothing
     if (asked != LIBSSH2_ERROR_AUTHENTICATION_FAILED) fail_connection("it was asked how to log in");
   } else {
     methods_ = list;
@@ -294,11 +293,11 @@ inline bool libssh2_login::by_agent() {
     return false;
   }
   libssh2_agent_publickey* key = nullptr;
-  while (libssh2_agent_get_identity(agent.get(), &key, key) == 0) {
+  while (libssh2().agent_get_identity(agent.get(), &key, key) == 0) {
     const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
     const std::string type(type_of(blob));
     if (!transport::signs_with(type) || (target_.only_key_files && !has_file(blob))) continue;
-    const int done = finish([&] { return libssh2_agent_userauth(agent.get(), target_.user.c_str(), key); });
+    const int done = finish([&] { return libssh2().agent_userauth(agent.get(), target_.user.c_str(), key); });
     if (done == 0) return true;
     if (done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_RECV || done == LIBSSH2_ERROR_SOCKET_SEND) fail_connection("a key was tried");
     tried("the agent's " + type + " " + fingerprint_of(blob));
@@ -321,7 +320,7 @@ inline bool libssh2_login::by_key_file(const std::string& path) {
     passphrase = *answer;
   }
   const int done = finish([&] {
-    return libssh2_userauth_publickey_fromfile_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), nullptr, path.c_str(),
+    return libssh2().userauth_publickey_fromfile_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), nullptr, path.c_str(),
                                                   passphrase.c_str());
   });
   if (done == 0) return true;
@@ -334,7 +333,7 @@ inline bool libssh2_login::by_password() {
   const auto answer = target_.answers.question(target_.user + "@" + target_.name + "'s password: ", true);
   if (!answer) return false;
   const int done = finish([&] {
-    return libssh2_userauth_password_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), answer->c_str(),
+    return libssh2().userauth_password_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), answer->c_str(),
                                         static_cast<unsigned>(answer->size()), nullptr);
   });
   if (done == 0) return true;
@@ -357,7 +356,7 @@ inline bool libssh2_login::by_questions() {
     }
   };
   const int done = finish([&] {
-    return libssh2_userauth_keyboard_interactive_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), respond);
+    return libssh2().userauth_keyboard_interactive_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), respond);
   });
   if (done == 0) return true;
   tried("answers to its questions");

@@ -39,6 +39,7 @@ struct transport_facts {
   std::optional<ssh_transport> wanted;        ///< by the user
   std::string wanted_by;                      ///< "RUNHOUSE_SSH", say
   bool has_program = true;                    ///< there is an ssh program
+  bool has_libssh2 = true;                    ///< this machine has the library
   std::vector<key_facts> key_files;           ///< those of the configuration that are there
   std::vector<std::string> agent_key_types;   ///< what the agent has
   bool has_certificate = false;               ///< beside a key file
@@ -121,6 +122,7 @@ inline std::string need_of_program(const ssh_config& config, const transport_fac
 inline transport_choice choose_transport(const ssh_config& config, const transport_facts& facts) {
   if (facts.wanted) return {*facts.wanted, facts.wanted_by + " wants it"};
   if (!facts.has_program) return {ssh_transport::libssh2, "there is no program 'ssh'"};
+  if (!facts.has_libssh2) return {ssh_transport::program, "there is no libssh2.so.1 on this machine"};
   std::string why = transport::need_of_program(config, facts);
   if (!why.empty()) return {ssh_transport::program, std::move(why)};
   return {ssh_transport::libssh2, "nothing in the configuration needs the program 'ssh'"};

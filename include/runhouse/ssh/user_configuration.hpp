@@ -197,6 +197,7 @@ inline ssh_target target_of(const ssh_config& config, const std::string& name) {
 
 inline transport_facts facts_of(const ssh_config& config, const ssh_target& target) {
   transport_facts facts;
+  facts.has_libssh2 = libssh2_api::find() != nullptr;
   for (const std::string& path : target.key_files) {
     if (const auto key = facts_of_key(user_configuration::read_file(path))) facts.key_files.push_back(*key);
     if (::access((path + "-cert.pub").c_str(), F_OK) == 0) facts.has_certificate = true;
