@@ -51,7 +51,9 @@ class nested_backend final : public backend {
     refuse();
   }
   counted<reached_session> reach(std::string_view) override { refuse(); }
+  counted<reached_session> reach(const ssh_host&) override { refuse(); }
   void end_node(std::string_view) override { refuse(); }
+  void end_node(const ssh_host&) override { refuse(); }
   void observe(session&, std::function<void(const disconnect&)>) override { refuse(); }
 
  private:

@@ -37,10 +37,12 @@ parser.add_argument("--only", default="", help="scenarios with this in their nam
 parser.add_argument("--skip", default="", help="scenarios with this in their name are not run")
 parser.add_argument("--jobs", type=int, default=4, help="scenarios at a time: most of them wait most of the time")
 parser.add_argument("--seed", type=int, default=1, help="of what happens at random")
+parser.add_argument("--by", choices=("libssh2", "program"), default="libssh2", help="program: by the ssh program, also where libssh2 would do")
 parser.add_argument("--list", action="store_true")
 arguments = parser.parse_args()
 program, other_build = os.path.abspath(arguments.program), os.path.abspath(arguments.other_build)
 
+by = {"RUNHOUSE_SSH": "program"} if arguments.by == "program" else {}
 FOR_EVER = 1e6  # seconds
 printing = threading.Lock()
 
@@ -225,7 +227,7 @@ class Test:
         return made
 
     def start(self, machine, which=None, host=None, command=None, stderr=None, **variables):
-        one = Program([*(command or []), which or program, host or machine.host], machine.environment(RUNHOUSE_VERBOSE="1", **variables), stderr)
+        one = Program([*(command or []), which or program, host or machine.host], machine.environment(RUNHOUSE_VERBOSE="1", **by, **variables), stderr)
         self.programs.append(one)
         return one
 
@@ -236,13 +238,13 @@ class Test:
         return one
 
     def refused(self, what, one, kind, *says, seconds=15):
-        """It ends with an error of that kind, or of one of those, whose text has each of `says`, within so long."""
+        """It ends with an error of that kind, or of one of those, whose text has each of `says`, or one of several, within so long."""
         begun = time.monotonic()
         line = one.line(seconds + 5)
         took = time.monotonic() - begun
         kinds = (kind,) if isinstance(kind, str) else kind
         text = line[line.find(":") + 1:].lower()
-        self.check(what, line.split(",")[0] in kinds and all(s.lower() in text for s in says), (line, one.stderr))
+        self.check(what, line.split(",")[0] in kinds and all(any(s.lower() in text for s in ((one,) if isinstance(one, str) else one)) for one in says), (line, one.stderr))
         self.check(f"{what}: in time", took < seconds, took)
         self.check(f"{what}: and the program ends", one.end() is not None)
         return line
@@ -339,6 +341,7 @@ def plain(t):
     size = one.shipped()[0][1] if one.shipped() else 0
     t.check("the first time all of it is copied, without its symbols", size and one.shipped() == [(size, size)] and size < os.stat(program).st_size, one.stderr)
     t.works(one)
+    t.check(f"by {arguments.by}", f"] by {'libssh2: nothing' if arguments.by == 'libssh2' else 'the ssh program: '}" in one.stderr, one.stderr)
     t.check("it is this build that runs there", one.ask("build") == "1" and one.ask("padding", 12345) == "same")
     t.check("as that user, at home", one.ask("folder") == str(m.account.home), one.ask("folder"))
     t.check("with that machine's environment", one.ask("variable", "HOME") == str(m.account.home) and one.ask("variable", "COLOUR") == "(unset)")
@@ -1387,16 +1390,16 @@ def bad_hosts(t):
     silent = t.start(m, host="silent")
     t.refused("an unknown key", t.start(m, host="unknown-key"), "host_key_refused", "unknown-key", "ssh unknown-key", seconds=3)
     t.refused("another key", t.start(m, host="changed-key"), "host_key_refused", "changed", "known_hosts", seconds=3)
-    t.refused("the wrong key of the user", t.start(m, host="wrong-user-key"), "authentication_failed", "Permission denied", seconds=3)
+    t.refused("the wrong key of the user", t.start(m, host="wrong-user-key"), "authentication_failed", ("Permission denied", "did not let"), seconds=3)
     t.refused("a port on which nobody listens", t.start(m, host="refused-port"), "host_unreachable", "Connection refused", seconds=3)
-    t.refused("a name that is none", t.start(m, host="no-such-name"), "host_unreachable", "Could not resolve", seconds=3)
+    t.refused("a name that is none", t.start(m, host="no-such-name"), "host_unreachable", ("Could not resolve", "has no address"), seconds=3)
     m.add_host("quiet-key", m.server.port, [f"UserKnownHostsFile {m.folder}/no_known_hosts", "LogLevel QUIET"])
     t.refused("an unknown key, said to nobody", t.start(m, host="quiet-key"), ("host_key_refused", "host_unreachable"), "ssh quiet-key", seconds=3)
     for name in ("-oProxyCommand=true", "a b", "a;b", "u@-x", "$(id)", "a\tb", "x" * 300):
         one = t.start(m, host=name)
         t.refused(f"'{name[:20]}'", one, "unknown_cluster", seconds=3)
     one = t.start(m, PATH="/nowhere")
-    t.refused("no ssh", one, "host_unreachable", "openssh-client", seconds=3)
+    t.refused("no ssh", one, "host_unreachable", ("openssh-client", "there is no program 'ssh'"), seconds=3)
     t.refused("one that says nothing", silent, "host_unreachable", seconds=15)
     t.check("nothing was started", not m.processes() and not m.near_processes())
     stop(m.server)

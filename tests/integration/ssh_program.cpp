@@ -221,7 +221,7 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
   } else if (how == "held") {  // bytes: the memory that a value of that size takes here, in its sizes: a call's result, a ref's, a map's; an argument that is given away
     const auto count = static_cast<std::uint64_t>(number(1)) / sizeof(std::uint32_t);
     auto send = there.send<&fill>();
-    const auto so_many = [&](std::uint64_t before) { return static_cast<double>(peak_bytes() - before) / number(1); };
+    const auto so_many = [&](std::uint64_t before) { return (static_cast<double>(peak_bytes()) - static_cast<double>(before)) / number(1); };
     const std::uint64_t before_call = reset_peak();
     auto call = send(count);
     bool is_whole = (co_await call).back() == count;

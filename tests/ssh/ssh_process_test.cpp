@@ -82,7 +82,7 @@ TEST_CASE("what is no host is refused before ssh sees it", "[ssh]") {
 TEST_CASE("ssh is told to ask nothing, and gets the host behind all options", "[ssh]") {
   const other_ssh fake("for a in \"$@\"; do echo \"$a\"; done; cat\n");
   const variable askpass("SSH_ASKPASS", "");
-  const auto ssh = d::ssh_process::start("me@gpu", "exec /bin/sh -s");
+  const auto ssh = d::ssh_process::start(rh::ssh_host("me@gpu"), "exec /bin/sh -s");
   auto stream = ssh->take_stream();
   const std::string text = "typed\n";
   CHECK(stream.send(std::as_bytes(std::span(text))).bytes == text.size());
@@ -101,14 +101,14 @@ TEST_CASE("the user's own askpass program may be asked", "[ssh]") {
   const variable required("SSH_ASKPASS_REQUIRE", "force");
   CHECK(d::questions_of_ssh() == d::ssh_questions::by_askpass);
   const other_ssh fake("echo \"$@\"\n");
-  CHECK(read_all(d::ssh_process::start("gpu", "true")->take_stream()).find("BatchMode") == std::string::npos);
+  CHECK(read_all(d::ssh_process::start(rh::ssh_host("gpu"), "true")->take_stream()).find("BatchMode") == std::string::npos);
   const variable never("SSH_ASKPASS_REQUIRE", "never");
   CHECK(d::questions_of_ssh() == d::ssh_questions::none);
 }
 
 TEST_CASE("what ssh says on stderr is kept, its last part, and how it ended", "[ssh]") {
   const other_ssh fake("i=0; while [ $i -lt 3000 ]; do echo \"line $i of many\" >&2; i=$((i+1)); done; echo the last >&2; exit 255\n");
-  const auto ssh = d::ssh_process::start("gpu", "true");
+  const auto ssh = d::ssh_process::start(rh::ssh_host("gpu"), "true");
   const auto ended = ssh->wait(20s);
   REQUIRE(ended);
   CHECK(ended->number == 255);
@@ -119,7 +119,7 @@ TEST_CASE("what ssh says on stderr is kept, its last part, and how it ended", "[
 TEST_CASE("what holds ssh's stderr after it has ended is not waited for", "[ssh]") {
   const other_ssh fake("sleep 30 &\nexit 3\n");  // as a master connection that stays
   const auto start = std::chrono::steady_clock::now();
-  const auto ended = d::ssh_process::start("gpu", "true")->wait(20s);
+  const auto ended = d::ssh_process::start(rh::ssh_host("gpu"), "true")->wait(20s);
   REQUIRE(ended);
   CHECK(ended->number == 3);
   CHECK(std::chrono::steady_clock::now() - start < 20s);
@@ -127,7 +127,7 @@ TEST_CASE("what holds ssh's stderr after it has ended is not waited for", "[ssh]
 
 TEST_CASE("ssh can be ended", "[ssh]") {
   const other_ssh fake("exec sleep 60\n");
-  const auto ssh = d::ssh_process::start("gpu", "true");
+  const auto ssh = d::ssh_process::start(rh::ssh_host("gpu"), "true");
   CHECK_FALSE(ssh->wait(50ms));
   ssh->terminate();
   const auto ended = ssh->wait(10s);
@@ -138,7 +138,7 @@ TEST_CASE("ssh can be ended", "[ssh]") {
 TEST_CASE("a machine without ssh is told so", "[ssh]") {
   const variable path("PATH", "/nowhere");
   try {
-    d::ssh_process::start("gpu", "true");
+    d::ssh_process::start(rh::ssh_host("gpu"), "true");
     FAIL("it was started");
   } catch (const rh::error& e) {
     CHECK(e.kind() == rh::errc::host_unreachable);

@@ -10,7 +10,7 @@
 using rh::detail::choose_transport;
 using rh::detail::key_facts;
 using rh::detail::ssh_config;
-using rh::detail::ssh_transport;
+using rh::ssh_transport;
 using rh::detail::transport_facts;
 
 namespace {

@@ -35,7 +35,7 @@ class test_nodes {
     if (over_ssh) {
       const std::string variables = "XDG_RUNTIME_DIR=" + folder + (workers != 0 ? " RUNHOUSE_WORKERS=" + count : "");
       ::setenv("TEST_SSH_SETENV", variables.c_str(), 1);
-      contact = std::make_shared<d::ssh_contact>(std::getenv("RUNHOUSE_TEST_SSH_HOST"));
+      contact = std::make_shared<d::ssh_contact>(rh::ssh_host(std::getenv("RUNHOUSE_TEST_SSH_HOST")));
     } else {
       if (workers != 0) ::setenv("RUNHOUSE_WORKERS", count.c_str(), 1);
       contact = std::make_shared<d::here_contact>(folder + "/runhouse");

@@ -5,6 +5,7 @@
 #include <runhouse/rpc/disconnect.hpp>
 #include <runhouse/rpc/pending.hpp>
 #include <runhouse/rpc/session.hpp>
+#include <runhouse/ssh/ssh_host.hpp>
 
 #include <atomic>
 #include <exception>
@@ -62,8 +63,10 @@ class backend {
   virtual std::shared_ptr<session> local(unsigned workers) = 0;
   /// A session with the node of that name, which is found or started meanwhile. Errors: errc::unknown_cluster.
   virtual counted<reached_session> reach(std::string_view name) = 0;
+  virtual counted<reached_session> reach(const ssh_host& host) = 0;
   /// Ends that node, and all that it has. Blocks.
   virtual void end_node(std::string_view name) = 0;
+  virtual void end_node(const ssh_host& host) = 0;
   /// Has `o` called, on the strand, when the connection of that session breaks or comes back.
   virtual void observe(session& s, std::function<void(const disconnect&)> o) = 0;
 

@@ -5,6 +5,7 @@
 #include <runhouse/function/fn.hpp>
 #include <runhouse/rpc/call_handle.hpp>
 #include <runhouse/rpc/session.hpp>
+#include <runhouse/ssh/ssh_host.hpp>
 
 #include <functional>
 #include <memory>
@@ -32,6 +33,8 @@ class cluster {
 
   /// What messages call it: "local".
   const std::string& name() const noexcept { return session_->host(); }
+  /// By what it is reached, and why so, for people: "libssh2: nothing in the configuration needs the program 'ssh'".
+  std::string reached_by() const { return session_->reached_by(); }
   /// How many calls may run there at the same time.
   unsigned workers() const noexcept { return session_->workers(); }
 
@@ -111,10 +114,14 @@ class [[nodiscard]] connecting {
 
 /// Reaches a cluster by name: "local", the workers of this process; "here", this machine's node, which goes on when
 /// this program ends, and is started where none runs; any other name is a machine as `ssh` takes it ("gpu-1",
-/// "me@gpu-1", "ssh://me@gpu-1:2222", or a Host of ~/.ssh/config), whose node is reached by the user's ssh program. This
-/// program is copied there, into ~/.runhouse, the first time; nothing needs to be installed.
+/// "me@gpu-1", "ssh://me@gpu-1:2222", or a Host of ~/.ssh/config), whose node is reached over SSH: by libssh2 where nothing in
+/// the user's configuration needs more, else by the user's ssh program. This program is copied there, into ~/.runhouse, the
+/// first time; nothing needs to be installed.
 /// Errors: errc::unknown_cluster, errc::not_served.
 inline connecting connect(std::string_view name) { return connecting(detail::backend::get().reach(name)); }
+
+/// The same of a machine, with what this program says itself of how to reach it. See ssh/ssh_host.hpp.
+inline connecting connect(const ssh_host& host) { return connecting(detail::backend::get().reach(host)); }
 
 /// What to call when the connection to a cluster breaks, comes back, or is given up: calls that are under way only take
 /// longer meanwhile. On the library's own thread, so it must not block.
@@ -123,17 +130,26 @@ struct on_disconnect {
   std::function<void(const disconnect&)> call;
 };
 
-/// The same, which says so when the connection breaks.
-inline connecting connect(std::string_view name, on_disconnect told) {
-  detail::backend& b = detail::backend::get();
-  const auto reached = b.reach(name);
-  reached->when_made([&b, call = std::move(told.call)](detail::session& s) { b.observe(s, call); });
+namespace detail {
+
+template <class Where>
+connecting connect_observed(const Where& where, on_disconnect told) {
+  backend& b = backend::get();
+  const auto reached = b.reach(where);
+  reached->when_made([&b, call = std::move(told.call)](session& s) { b.observe(s, call); });
   return connecting(reached);
 }
+
+}  // namespace detail
+
+/// The same as connect(), which says so when the connection breaks.
+inline connecting connect(std::string_view name, on_disconnect told) { return detail::connect_observed(name, std::move(told)); }
+inline connecting connect(const ssh_host& host, on_disconnect told) { return detail::connect_observed(host, std::move(told)); }
 
 /// Ends the node of that name, with all that it has of all programs, also one that is not compatible with this program;
 /// the next connect() starts another. Blocks, for some seconds at most.
 /// Errors: errc::unknown_cluster; errc::node_not_started where it does not end.
 inline void restart(std::string_view name) { detail::backend::get().end_node(name); }
+inline void restart(const ssh_host& host) { detail::backend::get().end_node(host); }
 
 }  // namespace rh

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -51,36 +52,28 @@ class local_backend final : public backend {
   }
 
   counted<reached_session> reach(std::string_view name) override {
+    if (name != "local") return reach(cluster_of(name));
     const counted<reached_session> reached(new reached_session);
-    if (name == "local") {
-      reached->set(local(0));
-      return reached;
-    }
-    auto known = cluster_of(name);
-    // To connect, and to start a node, blocks.
-    os::start_thread([known = std::move(known), reached] {
-      try {
-        reached->set(known->reach());
-      } catch (...) {
-        reached->set(std::current_exception());
-      }
-    });
+    reached->set(local(0));
     return reached;
   }
+  counted<reached_session> reach(const ssh_host& host) override { return reach(cluster_of(host)); }
   void end_node(std::string_view name) override {
     if (name == "local") fail(errc::unknown_cluster, "the workers of 'local' end with this program; there is no node to restart");
     cluster_of(name)->end_node();
   }
+  void end_node(const ssh_host& host) override { cluster_of(host)->end_node(); }
   void observe(session& s, std::function<void(const disconnect&)> o) override {
     if (auto* node = dynamic_cast<node_session*>(&s)) node->observe(std::move(o));
   }
 
  private:
-  /// A node by its name, and this program's one session with it.
+  /// A node, and this program's one session with it.
   class known_cluster {
    public:
-    explicit known_cluster(std::string name) : name_(std::move(name)) {
-      if (name_ != "here") check_host(name_);
+    /// Nothing: the node of this machine. Errors: errc::unknown_cluster.
+    explicit known_cluster(std::optional<ssh_host> host) : host_(std::move(host)) {
+      if (host_) check_host(*host_);
     }
     std::shared_ptr<session> reach() {
       const std::lock_guard lock(mutex_);
@@ -89,7 +82,7 @@ class local_backend final : public backend {
       auto contact = make_contact();
       wire::open_session opened = new_session(contact->is_same_machine());
       reached_node node = contact->reach(opened);
-      if (!node.opened.notice.empty()) std::fprintf(stderr, "[%s] %s\n", name_.c_str(), node.opened.notice.c_str());
+      if (!node.opened.notice.empty()) std::fprintf(stderr, "[%s] %s\n", contact->name().c_str(), node.opened.notice.c_str());
       shared = std::make_shared<node_session>(std::move(contact), std::move(opened), std::move(node), &print_output);
       session_ = shared;
       return shared;
@@ -102,17 +95,34 @@ class local_backend final : public backend {
 
    private:
     std::shared_ptr<node_contact> make_contact() const {
-      if (name_ == "here") return std::make_shared<here_contact>();
-      return std::make_shared<ssh_contact>(name_);
+      if (!host_) return std::make_shared<here_contact>();
+      return std::make_shared<ssh_contact>(*host_);
     }
-    const std::string name_;
+    const std::optional<ssh_host> host_;
     std::mutex mutex_;
     std::weak_ptr<node_session> session_;
   };
+
+  static counted<reached_session> reach(std::shared_ptr<known_cluster> known) {
+    const counted<reached_session> reached(new reached_session);
+    // To connect, and to start a node, blocks.
+    os::start_thread([known = std::move(known), reached] {
+      try {
+        reached->set(known->reach());
+      } catch (...) {
+        reached->set(std::current_exception());
+      }
+    });
+    return reached;
+  }
   std::shared_ptr<known_cluster> cluster_of(std::string_view name) {
+    return name == "here" ? cluster_of("here", std::nullopt) : cluster_of(ssh_host(std::string(name)));
+  }
+  std::shared_ptr<known_cluster> cluster_of(const ssh_host& host) { return cluster_of(identity_of(host), host); }
+  std::shared_ptr<known_cluster> cluster_of(const std::string& identity, const std::optional<ssh_host>& host) {
     const std::lock_guard lock(mutex_);
-    auto& known = clusters_[std::string(name)];
-    if (!known) known = std::make_shared<known_cluster>(std::string(name));
+    auto& known = clusters_[identity];
+    if (!known) known = std::make_shared<known_cluster>(host);
     return known;
   }
   static std::shared_ptr<local_session> make(unsigned workers) {

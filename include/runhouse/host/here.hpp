@@ -27,6 +27,7 @@ class here_contact final : public node_contact {
   void end_node() override { node_process(folder_).end(); }
   const std::string& name() const noexcept override { return name_; }
   bool is_same_machine() const noexcept override { return true; }
+  std::string reached_by() const override { return "a unix socket of this machine"; }
 
  private:
   const std::string folder_;

@@ -36,13 +36,14 @@ namespace rh::detail {
 /// starts the node where none runs.
 class ssh_contact final : public node_contact {
  public:
-  /// `host` as ssh takes it. Errors: errc::unknown_cluster.
-  explicit ssh_contact(std::string host) : name_(std::move(host)), way_(name_) {}
+  /// Errors: errc::unknown_cluster.
+  explicit ssh_contact(ssh_host host) : name_(host.name()), way_(std::move(host)) {}
   inline ~ssh_contact() override;
   inline reached_node reach(const wire::open_session& session) override;
   inline void end_node() override;
   const std::string& name() const noexcept override { return name_; }
   bool is_same_machine() const noexcept override { return false; }
+  std::string reached_by() const override { return way_.text(); }
 
  private:
   using clock = std::chrono::steady_clock;
@@ -63,6 +64,7 @@ class ssh_contact final : public node_contact {
 
   bootstrapped log_in(bootstrap_options& options, os::duplex& stream);
   bool log_in_once(const bootstrap_options& options, unsigned tries);
+  [[noreturn]] void fail_by(errc code, const std::string& what);
   void pause_before_next(std::chrono::milliseconds pause);
   void show_progress(std::uint64_t done, std::uint64_t of);
 
@@ -131,9 +133,9 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
       stream = far.take_stream();
       ssh_->is_in_use();
       if (const char* verbose = std::getenv("RUNHOUSE_VERBOSE"); verbose != nullptr && *verbose == '1') {
-        std::fprintf(stderr, "[%s] copied %llu bytes of this program's %llu to %s\n[%s] by %s: %s\n", name_.c_str(), static_cast<unsigned long long>(there.shipped_bytes),
+        std::fprintf(stderr, "[%s] copied %llu bytes of this program's %llu to %s\n[%s] by %s\n", name_.c_str(), static_cast<unsigned long long>(there.shipped_bytes),
                      static_cast<unsigned long long>(there.program_bytes), there.host.folder.c_str(), name_.c_str(),
-                     way_.choice().by == ssh_transport::libssh2 ? "libssh2" : "the ssh program", way_.choice().why.c_str());
+                     way_.text().c_str());
       }
       return there;
     } catch (const error& e) {
@@ -151,7 +153,7 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
         if (!ended) why = {errc::node_not_started, name_ + " answers with what is none of ours"};  // the connection is not at fault
         if (why.code == errc::node_not_started) why.what += std::string("; ") + e.what();  // with what the shell printed
         if (options.resumes && why.code != errc::host_key_refused) fail(errc::connection_lost, why.what);
-        if (!why.may_be_busy || tries >= limits::logins) fail(why.code, why.what);
+        if (!why.may_be_busy || tries >= limits::logins) fail_by(why.code, why.what);
       } else {
         const std::string what = is_closed ? "the connection to " + name_ + " broke while this program was started there; " + e.what() : name_ + ": " + e.what();
         if (options.resumes) fail(errc::connection_lost, what);
@@ -167,6 +169,12 @@ inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& 
   }
 }
 
+/// With by what it was tried.
+inline void ssh_contact::fail_by(errc code, const std::string& what) {
+  const std::string by = way_.text();
+  fail(code, by.empty() ? what : what + " [by " + by + "]");
+}
+
 /// False where the host is too busy and may be tried again.
 inline bool ssh_contact::log_in_once(const bootstrap_options& options, unsigned tries) {
   try {
@@ -174,7 +182,7 @@ inline bool ssh_contact::log_in_once(const bootstrap_options& options, unsigned 
     return true;
   } catch (const error& e) {
     if (options.resumes && e.kind() != errc::host_key_refused) fail(errc::connection_lost, e.what());
-    if (dynamic_cast<const libssh2_dropped*>(&e) == nullptr || tries >= limits::logins) throw;
+    if (dynamic_cast<const libssh2_dropped*>(&e) == nullptr || tries >= limits::logins) fail_by(e.kind(), e.what());
     return false;
   }
 }

@@ -30,6 +30,8 @@ class node_contact {
   virtual const std::string& name() const noexcept = 0;
   /// Whether memory files can be passed.
   virtual bool is_same_machine() const noexcept = 0;
+  /// By what, and why so, for people. Any thread.
+  virtual std::string reached_by() const = 0;
 
   virtual ~node_contact() = default;
 };

@@ -40,6 +40,7 @@ class node_session final : public call_maker {
   void defer(strand_work& work) noexcept override { runtime_.defer(work); }
   const std::string& host() const noexcept override { return contact_->name(); }
   bool is_far() const noexcept override { return !contact_->is_same_machine(); }
+  std::string reached_by() const override { return contact_->reached_by(); }
   unsigned workers() const noexcept override { return workers_; }
   std::size_t map_window() const noexcept override { return is_far() ? limits::far_map_window : call_maker::map_window(); }
   void room_came() noexcept override {}

@@ -65,6 +65,8 @@ class session {
   }
   /// True if its bytes go over a network: then values need not be where other processes of this machine see them.
   virtual bool is_far() const noexcept { return false; }
+  /// By what its workers are reached, and why so.
+  virtual std::string reached_by() const { return "workers of this process"; }
   /// How many calls may run there at the same time.
   virtual unsigned workers() const noexcept = 0;
 

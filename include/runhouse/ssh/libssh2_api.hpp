@@ -21,6 +21,7 @@ struct libssh2_api {
   decltype(&::libssh2_init) init = nullptr;
   decltype(&::libssh2_session_init_ex) session_init_ex = nullptr;
   decltype(&::libssh2_session_free) session_free = nullptr;
+  void* (*session_callback_set)(LIBSSH2_SESSION*, int, void*) = nullptr;  // which later versions call deprecated
   decltype(&::libssh2_session_set_blocking) session_set_blocking = nullptr;
   decltype(&::libssh2_session_block_directions) session_block_directions = nullptr;
   decltype(&::libssh2_session_last_error) session_last_error = nullptr;
@@ -78,6 +79,7 @@ inline std::optional<libssh2_api> libssh2_api::load_all() noexcept {
   load("libssh2_init", api.init);
   load("libssh2_session_init_ex", api.session_init_ex);
   load("libssh2_session_free", api.session_free);
+  load("libssh2_session_callback_set", api.session_callback_set);
   load("libssh2_session_set_blocking", api.session_set_blocking);
   load("libssh2_session_block_directions", api.session_block_directions);
   load("libssh2_session_last_error", api.session_last_error);

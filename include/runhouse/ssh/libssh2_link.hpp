@@ -105,6 +105,8 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
  private:
   using clock = std::chrono::steady_clock;
   static constexpr std::size_t buffer_bytes = 256 * 1024;
+  static constexpr std::size_t memory_bytes = 64 * 1024 * 1024;  // without what its channels may hold
+  static constexpr unsigned window_bytes = 16 * 1024 * 1024;  // what the far side may send before it is read
   enum class step { open, start, write, end_writing, read, read_stderr, close, free };
   /// Bytes between a channel and its user.
   struct queue {
@@ -168,6 +170,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
 inline std::shared_ptr<libssh2_link> libssh2_link::start(libssh2_session session) {
   os::unique_fd waker = os::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "making an eventfd");
   const auto link = std::make_shared<libssh2_link>(std::move(session), std::move(waker));
+  link->it_.guard->set_memory(memory_bytes);
   libssh2().keepalive_config(link->it_.session.get(), 0, static_cast<unsigned>(limits::silence.count()));
   os::start_thread([link] { link->serve(); });
   return link;
@@ -228,6 +231,7 @@ inline bool libssh2_link::take_turn() {
     if (stuck_ != nullptr) return false;
     if (went_on && opening_ == &c) opening_ = nullptr;
   }
+  it_.guard->set_memory(memory_bytes + 2 * window_bytes * channels_.size());
   bool any = false;
   for (auto c = channels_.begin(); c != channels_.end();) {
     any = serve_channel(**c) || any;
@@ -343,10 +347,10 @@ inline bool libssh2_link::try_step(carried& c, step s) {
 }
 
 inline long libssh2_link::call(carried& c, step s) {
+  it_.guard->begin_call();
   LIBSSH2_SESSION* const session = it_.session.get();
   switch (s) {
     case step::open: {
-      constexpr unsigned window_bytes = 16 * 1024 * 1024;
       constexpr std::string_view type = "session";
       c.channel = c.port != 0 ? libssh2().channel_direct_tcpip_ex(session, c.command.c_str(), c.port, "127.0.0.1", 0)
                               : libssh2().channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
@@ -409,6 +413,7 @@ inline void libssh2_link::lose(const std::string& why) noexcept {
 /// Milliseconds until a keepalive is due; sends one that is.
 inline int libssh2_link::time_to_wait() {
   int seconds = static_cast<int>(limits::silence.count());
+  it_.guard->begin_call();
   if (stuck_ == nullptr && libssh2().keepalive_send(it_.session.get(), &seconds) == LIBSSH2_ERROR_SOCKET_SEND) {
     fail(errc::connection_lost, "the connection broke: " + it_.last_error());
   }

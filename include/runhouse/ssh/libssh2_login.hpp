@@ -5,6 +5,7 @@
 #include <runhouse/os/fd.hpp>
 #include <runhouse/ssh/key_file.hpp>
 #include <runhouse/ssh/libssh2_api.hpp>
+#include <runhouse/ssh/libssh2_guard.hpp>
 #include <runhouse/ssh/known_hosts.hpp>
 #include <runhouse/ssh/ssh_target.hpp>
 #include <runhouse/ssh/transport_choice.hpp>
@@ -47,7 +48,8 @@ struct libssh2_session_deleter {
 
 /// A session that is logged in, and what it goes over. libssh2 is used from one thread at a time.
 struct libssh2_session {
-  os::unique_fd socket;  // outlives the session
+  os::unique_fd socket;  // they outlive the session
+  std::unique_ptr<libssh2_guard> guard = std::make_unique<libssh2_guard>();
   std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session;
 
   /// What the session waits for, as events of poll().
@@ -73,18 +75,30 @@ class libssh2_login {
   using clock = std::chrono::steady_clock;
   libssh2_login(const ssh_target& target, os::unique_fd connection, clock::time_point deadline);
 
-  /// Errors: errc::host_unreachable, errc::host_key_refused, errc::authentication_failed, errc::timed_out;
+  /// Errors: errc::host_unreachable, errc::host_key_refused, errc::authentication_failed;
   /// libssh2_incapable where the ssh program may do what this cannot.
   libssh2_session run() {
     shake_hands();
     check_host_key();
     authenticate();
+    it_.guard->logged_in();
     return std::move(it_);
   }
 
  private:
+  static constexpr unsigned most_tries = 3;  // of a password
   template <class Call>
   int finish(Call call);
+  template <class Call>
+  bool lets_in(Call call, const std::string& by);
+  /// What a person takes to answer does not count.
+  template <class Ask>
+  std::optional<std::string> answered(Ask ask) {
+    const auto begun = clock::now();
+    auto answer = ask();
+    deadline_ += clock::now() - begun;
+    return answer;
+  }
   void wait();
   void shake_hands();
   void check_host_key();
@@ -99,10 +113,12 @@ class libssh2_login {
   [[noreturn]] void fail_connection(const std::string& while_it);
 
   const ssh_target& target_;
-  const clock::time_point deadline_;
+  clock::time_point deadline_;
   libssh2_session it_;
   std::string methods_;  // that the host takes
   std::string tried_;
+  unsigned failed_ways_ = 0;
+  bool gave_up_ = false;  // who was asked
 };
 
 // ---- implementation
@@ -142,7 +158,8 @@ inline libssh2_login::libssh2_login(const ssh_target& target, os::unique_fd conn
     : target_(target), deadline_(deadline) {
   if (libssh2_api::find() == nullptr) throw libssh2_incapable(errc::host_unreachable, "there is no libssh2.so.1 on this machine; install libssh2-1", {});
   it_.socket = std::move(connection);
-  it_.session.reset(libssh2().session_init_ex(nullptr, nullptr, nullptr, this));
+  it_.guard->asker = this;
+  it_.session.reset(it_.guard->make_session());
   if (!it_.session) throw std::bad_alloc();
   libssh2().session_set_blocking(it_.session.get(), 0);
 }
@@ -151,7 +168,7 @@ inline void libssh2_login::wait() {
   pollfd ready{it_.socket.get(), it_.wanted_events(), 0};
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - clock::now()).count();
-    if (left <= 0) fail(errc::timed_out, target_.name + " did not answer in time while it was logged in to");
+    if (left <= 0) fail(errc::host_unreachable, target_.name + " did not answer in time while it was logged in to");
     if (::poll(&ready, 1, static_cast<int>(std::min<std::int64_t>(left, 1'000'000))) > 0) return;
   }
 }
@@ -159,6 +176,7 @@ inline void libssh2_login::wait() {
 template <class Call>
 int libssh2_login::finish(Call call) {
   for (;;) {
+    it_.guard->begin_call();
     const int done = call();
     if (done != LIBSSH2_ERROR_EAGAIN) return done;
     wait();
@@ -166,6 +184,7 @@ int libssh2_login::finish(Call call) {
 }
 
 inline void libssh2_login::fail_connection(const std::string& while_it) {
+  if (it_.guard->has_flooded()) fail(errc::host_unreachable, target_.name + " sends without end before it lets anybody in: it is no SSH server");
   throw libssh2_dropped(errc::host_unreachable, target_.name + " closed the connection, or broke the protocol, while " + while_it + ": " + it_.last_error(), {});
 }
 
@@ -228,7 +247,7 @@ inline void libssh2_login::check_host_key() {
           fail(errc::host_key_refused, shown + ", which is new and could not be made known: " + e.what());
         }
       }
-      fail(errc::host_key_refused, shown + ", which is not known. Compare it with what the machine's owner says; if it is the same, add this line to " +
+      fail(errc::host_key_refused, shown + ", which is not known. Compare it with what the machine's owner says; if it is the same, connect once by 'ssh " + target_.name + "' in a terminal, or add this line to " +
                                        (file.empty() ? "~/.ssh/known_hosts" : file) + ": " + known.line_for(key, false));
     }
     case kind::changed:
@@ -256,7 +275,7 @@ inline void libssh2_login::authenticate() {
   });
   if (list == nullptr) {
     if (libssh2().userauth_authenticated(session) != 0) return;  // it asks for nothing
-    if (asked != LIBSSH2_ERROR_AUTHENTICATION_FAILED) fail_connection("it was asked how to log in");
+    if (asked != LIBSSH2_ERROR_AUTHENTICATION_FAILED || it_.guard->has_ended()) fail_connection("it was asked how to log in");
   } else {
     methods_ = list;
   }
@@ -268,7 +287,7 @@ inline void libssh2_login::authenticate() {
   }
   if (target_.answers.question) {
     if (offers("keyboard-interactive") && by_questions()) return;
-    if (offers("password") && by_password()) return;
+    if (!gave_up_ && offers("password") && by_password()) return;
   }
   fail(errc::authentication_failed, target_.name + " did not let " + target_.user + " in. It takes: " + (methods_.empty() ? "nothing" : methods_) +
                                         "; tried: " + (tried_.empty() ? "nothing, as there was no key that libssh2 can use" : tried_) +
@@ -285,6 +304,23 @@ inline bool libssh2_login::has_file(std::string_view blob) const {
   });
 }
 
+/// One way to log in, as a call of libssh2.
+template <class Call>
+bool libssh2_login::lets_in(Call call, const std::string& by) {
+  const int done = finish(call);
+  if (done == 0) return true;
+  const std::string why = done == LIBSSH2_ERROR_AUTHENTICATION_FAILED || done == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED ? "" : " (" + it_.last_error() + ")";
+  tried(by + why);
+  const bool is_broken = done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_SEND || it_.guard->has_ended();
+  if (is_broken && ++failed_ways_ == 1) fail_connection("it was asked to let " + target_.user + " in");
+  if (is_broken) {
+    fail(errc::authentication_failed, target_.name + " did not let " + target_.user + " in, and closed the connection: it may take no more tries than it got. Tried: " +
+                                          tried_ + ". Name the right key by IdentityFile, with IdentitiesOnly yes");
+  }
+  ++failed_ways_;
+  return false;
+}
+
 inline bool libssh2_login::by_agent() {
   if (target_.agent.empty()) return false;
   const libssh2_agent_ptr agent = open_agent(it_.session.get(), target_.agent);
@@ -297,10 +333,7 @@ inline bool libssh2_login::by_agent() {
     const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
     const std::string type(type_of(blob));
     if (!transport::signs_with(type) || (target_.only_key_files && !has_file(blob))) continue;
-    const int done = finish([&] { return libssh2().agent_userauth(agent.get(), target_.user.c_str(), key); });
-    if (done == 0) return true;
-    if (done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_RECV || done == LIBSSH2_ERROR_SOCKET_SEND) fail_connection("a key was tried");
-    tried("the agent's " + type + " " + fingerprint_of(blob));
+    if (lets_in([&] { return libssh2().agent_userauth(agent.get(), target_.user.c_str(), key); }, "the agent's " + type + " " + fingerprint_of(blob))) return true;
   }
   return false;
 }
@@ -312,54 +345,62 @@ inline bool libssh2_login::by_key_file(const std::string& path) {
   if (!facts || (!facts->type.empty() && !transport::signs_with(facts->type))) return false;
   std::string passphrase;
   if (facts->is_encrypted) {
-    const auto answer = target_.answers.passphrase ? target_.answers.passphrase(path) : std::nullopt;
+    const auto answer = target_.answers.passphrase ? answered([&] { return target_.answers.passphrase(path); }) : std::nullopt;
     if (!answer) {
       tried(path + ", which needs a passphrase");
       return false;
     }
     passphrase = *answer;
   }
-  const int done = finish([&] {
-    return libssh2().userauth_publickey_fromfile_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), nullptr, path.c_str(),
-                                                  passphrase.c_str());
-  });
-  if (done == 0) return true;
-  if (done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_RECV || done == LIBSSH2_ERROR_SOCKET_SEND) fail_connection("a key was tried");
-  tried(path + (done == LIBSSH2_ERROR_FILE || done == LIBSSH2_ERROR_KEYFILE_AUTH_FAILED ? " (" + it_.last_error() + ")" : ""));
-  return false;
+  return lets_in(
+      [&] {
+        return libssh2().userauth_publickey_fromfile_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), nullptr, path.c_str(),
+                                                        passphrase.c_str());
+      },
+      path);
 }
 
 inline bool libssh2_login::by_password() {
-  const auto answer = target_.answers.question(target_.user + "@" + target_.name + "'s password: ", true);
-  if (!answer) return false;
-  const int done = finish([&] {
-    return libssh2().userauth_password_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), answer->c_str(),
-                                        static_cast<unsigned>(answer->size()), nullptr);
-  });
-  if (done == 0) return true;
-  tried("a password");
+  for (unsigned tries = 1; tries <= most_tries; ++tries) {
+    const auto answer = answered([&] { return target_.answers.question(target_.user + "@" + target_.name + "'s password: ", true); });
+    if (!answer) return false;
+    const bool is_in = lets_in(
+        [&] {
+          return libssh2().userauth_password_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), answer->c_str(),
+                                                static_cast<unsigned>(answer->size()), nullptr);
+        },
+        "a password");
+    if (is_in) return true;
+  }
   return false;
 }
 
 inline bool libssh2_login::by_questions() {
   const auto respond = [](const char*, int, const char*, int, int count, const LIBSSH2_USERAUTH_KBDINT_PROMPT* prompts,
                           LIBSSH2_USERAUTH_KBDINT_RESPONSE* responses, void** abstract) {
-    const auto& self = *static_cast<const libssh2_login*>(*abstract);
-    for (int i = 0; i < count; ++i) {
+    auto& self = *static_cast<libssh2_login*>(libssh2_guard::of(abstract).asker);
+    for (int i = 0; i < count && !self.gave_up_; ++i) {
       std::optional<std::string> answer;
       try {
-        answer = self.target_.answers.question(std::string(prompts[i].text, prompts[i].length), prompts[i].echo == 0);
+        answer = self.answered([&] { return self.target_.answers.question(std::string(prompts[i].text, prompts[i].length), prompts[i].echo == 0); });
       } catch (...) {  // it goes through C: taken for no answer
       }
-      responses[i].text = answer ? ::strdup(answer->c_str()) : nullptr;
-      responses[i].length = responses[i].text != nullptr ? static_cast<unsigned>(answer->size()) : 0;
+      self.gave_up_ = !answer;
+      if (!answer) break;
+      responses[i].text = static_cast<char*>(libssh2_guard::allocate(answer->size() + 1, abstract));  // libssh2 frees it
+      if (responses[i].text == nullptr) continue;
+      std::memcpy(responses[i].text, answer->c_str(), answer->size() + 1);
+      responses[i].length = static_cast<unsigned>(answer->size());
     }
   };
-  const int done = finish([&] {
-    return libssh2().userauth_keyboard_interactive_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), respond);
-  });
-  if (done == 0) return true;
-  tried("answers to its questions");
+  for (unsigned tries = 1; tries <= most_tries && !gave_up_; ++tries) {
+    const bool is_in = lets_in(
+        [&] {
+          return libssh2().userauth_keyboard_interactive_ex(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()), respond);
+        },
+        "answers to its questions");
+    if (is_in) return true;
+  }
   return false;
 }
 

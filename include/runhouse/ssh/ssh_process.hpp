@@ -8,6 +8,7 @@
 #include <runhouse/os/system.hpp>
 #include <runhouse/os/thread.hpp>
 #include <runhouse/ssh/ssh_command.hpp>
+#include <runhouse/ssh/ssh_host.hpp>
 
 #include <algorithm>
 #include <array>
@@ -55,7 +56,7 @@ inline ssh_questions questions_of_ssh();
 class ssh_process final : public ssh_command {
  public:
   /// Errors: errc::host_unreachable where there is no ssh; errc::unknown_cluster for what cannot be a host.
-  static std::shared_ptr<ssh_process> start(const std::string& host, const std::string& command);
+  static std::shared_ptr<ssh_process> start(const ssh_host& host, const std::string& command);
   os::duplex take_stream() noexcept override { return std::move(stream_); }
   inline std::string said() const override;
   inline std::optional<os::exit_status> wait(std::chrono::milliseconds longest) const override;
@@ -75,10 +76,6 @@ class ssh_process final : public ssh_command {
   std::optional<os::exit_status> ended_;
 };
 
-/// Refuses what ssh, or a shell behind it, could take for something else than a host: "host", "user@host",
-/// "ssh://user@host:port".
-inline void check_host(std::string_view host);
-
 // ---- implementation
 
 inline ssh_questions questions_of_ssh() {
@@ -95,18 +92,7 @@ inline ssh_questions questions_of_ssh() {
   return ssh_questions::none;
 }
 
-inline void check_host(std::string_view host) {
-  const auto is_plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("._-+@:/[]%").find(c) != std::string_view::npos;
-  };
-  const std::size_t at = host.rfind('@');
-  const bool begins_well = !host.empty() && host.front() != '-' && (at == host.npos || (at + 1 < host.size() && host[at + 1] != '-'));
-  if (begins_well && host.size() <= 255 && std::ranges::all_of(host, is_plain)) return;
-  fail(errc::unknown_cluster, "'" + std::string(host) + "' is no cluster: a name is 'local', 'here', or what ssh takes, such as host, user@host or " +
-                                  "ssh://user@host:port, of letters, digits and . _ - + @ : / [ ] %");
-}
-
-inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, const std::string& command) {
+inline std::shared_ptr<ssh_process> ssh_process::start(const ssh_host& host, const std::string& command) {
   check_host(host);
   auto [ours, theirs] = os::socket_pair();
   auto [said, their_said] = os::make_pipe();
@@ -138,8 +124,9 @@ inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, 
     request.arguments.emplace_back("-o");
     request.arguments.emplace_back("BatchMode=yes");
   }
+  for (const std::string& a : ssh_arguments(host)) request.arguments.push_back(a);
   request.arguments.emplace_back("--");
-  request.arguments.push_back(host);
+  request.arguments.push_back(host.name());
   request.arguments.push_back(command);
   request.environment = os::environment_without("RUNHOUSE_");
   request.descriptors = {theirs.get(), theirs.get(), their_said.get()};
@@ -148,7 +135,7 @@ inline std::shared_ptr<ssh_process> ssh_process::start(const std::string& host, 
     self->process_ = os::spawn(request);
   } catch (const std::system_error& e) {
     if (e.code() != std::errc::no_such_file_or_directory) throw;
-    fail(errc::host_unreachable, "there is no program 'ssh' to reach " + host + " with; install openssh-client");
+    fail(errc::host_unreachable, "there is no program 'ssh' to reach " + host.name() + " with; install openssh-client");
   }
   registry::instance().add(self);
   try {

@@ -1,24 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/ssh/ssh_host.hpp>
+
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
-namespace rh {
+namespace rh::detail {
 
-/// Who answers what a login asks, where libssh2 carries it. What is empty answers nothing. They are called on a thread of the
-/// library's own, one at a time.
-struct ssh_answers {
-  /// The passphrase of a key file; nothing: the key is left out.
-  std::function<std::optional<std::string>(const std::string& key_file)> passphrase;
-  /// A question of the host, as for a password or a code: nothing gives up. `is_secret`: not to be shown.
-  std::function<std::optional<std::string>(const std::string& prompt, bool is_secret)> question;
-};
-
-namespace detail {
 
 /// All that it takes to reach a host by libssh2: the configuration, resolved.
 struct ssh_target {
@@ -40,5 +30,4 @@ struct ssh_target {
   ssh_answers answers;
 };
 
-}  // namespace detail
-}  // namespace rh
+}  // namespace rh::detail

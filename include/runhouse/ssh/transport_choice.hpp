@@ -4,6 +4,7 @@
 #include <runhouse/ssh/key_file.hpp>
 #include <runhouse/ssh/known_hosts.hpp>
 #include <runhouse/ssh/ssh_config.hpp>
+#include <runhouse/ssh/ssh_host.hpp>
 
 #include <algorithm>
 #include <array>
@@ -17,12 +18,6 @@
 #include <vector>
 
 namespace rh::detail {
-
-/// What carries bytes to a host.
-enum class ssh_transport {
-  libssh2,  ///< in this process
-  program,  ///< the user's ssh
-};
 
 /// What libssh2 is made to use: what its every version has, and no flaw of it is known in.
 /// Source: the tables of its releases; CVE-2023-48795 for what is left out.

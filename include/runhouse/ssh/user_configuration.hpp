@@ -10,7 +10,7 @@
 #include <runhouse/ssh/key_file.hpp>
 #include <runhouse/ssh/libssh2_login.hpp>
 #include <runhouse/ssh/ssh_config.hpp>
-#include <runhouse/ssh/ssh_process.hpp>
+#include <runhouse/ssh/ssh_host.hpp>
 #include <runhouse/ssh/ssh_target.hpp>
 #include <runhouse/ssh/transport_choice.hpp>
 
@@ -39,13 +39,13 @@ namespace rh::detail {
 
 /// What the user's ssh says of its configuration for a host: `ssh -G`. Nothing where there is no ssh.
 /// Errors: errc::unknown_cluster where it refuses the host; errc::timed_out, as where a Match exec hangs.
-inline std::optional<ssh_config> configuration_of(const std::string& host);
+inline std::optional<ssh_config> configuration_of(const ssh_host& host);
 
-/// The same as of an ssh that has no configuration: from "host", "user@host" or "ssh://user@host:port".
-inline ssh_config default_configuration(std::string_view host);
+/// The same as of an ssh that has no configuration: from "host", "user@host" or "ssh://user@host:port", and what is said of it.
+inline ssh_config default_configuration(const ssh_host& host);
 
 /// What libssh2 needs to reach a host of this configuration, which the user calls `name`.
-inline ssh_target target_of(const ssh_config& config, const std::string& name);
+inline ssh_target target_of(const ssh_config& config, const ssh_host& host);
 
 /// What the choice of the transport depends on, beside the configuration.
 inline transport_facts facts_of(const ssh_config& config, const ssh_target& target);
@@ -98,14 +98,19 @@ inline std::string user_name() {
 
 }  // namespace user_configuration
 
-inline std::optional<ssh_config> configuration_of(const std::string& host) {
+inline std::optional<ssh_config> configuration_of(const ssh_host& host) {
   check_host(host);
   auto [out, their_out] = os::make_pipe();
   auto [err, their_err] = os::make_pipe();
   const os::unique_fd nothing = os::checked(::open("/dev/null", O_RDONLY | O_CLOEXEC), "opening /dev/null");
   os::spawn_request request;
   request.path = "ssh";
-  request.arguments = {"ssh", "-G", "--", host};
+  // What a configuration may have that does not go with a command does not matter.
+  request.arguments = {"ssh", "-G", "-o", "RemoteCommand=none"};
+  for (const std::string& a : ssh_arguments(host)) request.arguments.push_back(a);
+  request.arguments.emplace_back("--");
+  request.arguments.push_back(host.name());
+  request.arguments.emplace_back("true");
   request.environment = os::environment_without("RUNHOUSE_");
   request.descriptors = {nothing.get(), their_out.get(), their_err.get()};
   request.place = os::spawn_request::terminal::none;
@@ -126,7 +131,7 @@ inline std::optional<ssh_config> configuration_of(const std::string& host) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0 || printed.size() + said.size() > 1024 * 1024) {
       process.signal_group(SIGKILL);
-      fail(errc::timed_out, "'ssh -G " + host + "' did not end; a Match exec of its configuration may hang");
+      fail(errc::timed_out, "'ssh -G " + host.name() + "' did not end; a Match exec of its configuration may hang");
     }
     if (::poll(both, 2, static_cast<int>(left)) <= 0) continue;
     for (pollfd& p : both) {
@@ -141,29 +146,37 @@ inline std::optional<ssh_config> configuration_of(const std::string& host) {
   const os::exit_status ended = process.try_wait().value_or(os::exit_status{});
   if (ended.kind == os::exit_status::how::exited && ended.number == 0) return ssh_config(printed);
   while (said.ends_with('\n') || said.ends_with('\r')) said.pop_back();
-  fail(errc::unknown_cluster, "ssh does not take '" + host + "': " + (said.empty() ? "'ssh -G' " + ended.text() : said));
+  fail(errc::unknown_cluster, "ssh does not take '" + host.name() + "': " + (said.empty() ? "'ssh -G' " + ended.text() : said));
 }
 
-inline ssh_config default_configuration(std::string_view host) {
+inline ssh_config default_configuration(const ssh_host& given) {
+  std::string_view host = given.name();
   if (host.starts_with("ssh://")) host.remove_prefix(6);
   const bool has_port = host.rfind(':') != host.npos && host.rfind(':') == host.find(':', host.rfind(']') == host.npos ? 0 : host.rfind(']'));
   std::string text;
+  if (given.port() != 0) text += "port " + std::to_string(given.port()) + "\n";  // of several the first counts
   if (has_port) {
     text += "port " + std::string(host.substr(host.rfind(':') + 1)) + "\n";
     host = host.substr(0, host.rfind(':'));
   }
   const std::size_t at = host.rfind('@');
+  if (!given.user().empty()) text += "user " + given.user() + "\n";
   text += "user " + (at != host.npos ? std::string(host.substr(0, at)) : user_configuration::user_name()) + "\n";
   if (at != host.npos) host.remove_prefix(at + 1);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   text += "hostname " + std::string(host) + "\n";
+  if (!given.jump().empty()) text += "proxyjump " + given.jump() + "\n";
+  if (given.accepts_new_key()) text += "stricthostkeychecking accept-new\n";
+  if (!given.key().empty()) text += "identityfile " + given.key() + "\n";
   for (const char* type : {"rsa", "ecdsa", "ed25519"}) text += std::string("identityfile ~/.ssh/id_") + type + "\n";
   text += "userknownhostsfile " + user_configuration::home() + "/.ssh/known_hosts\nglobalknownhostsfile /etc/ssh/ssh_known_hosts\n";
   return ssh_config(text);
 }
 
-inline ssh_target target_of(const ssh_config& config, const std::string& name) {
+inline ssh_target target_of(const ssh_config& config, const ssh_host& host) {
+  const std::string& name = host.name();
   ssh_target target;
+  target.answers = host.answers();
   target.name = name;
   target.host = config.host_name();
   target.port = config.port();
@@ -192,6 +205,10 @@ inline ssh_target target_of(const ssh_config& config, const std::string& name) {
     target.agent = user_configuration::expanded(agent, config, name);
   }
   target.only_key_files = config.is_on("identitiesonly");
+  if (const std::string keys = config.text("pubkeyauthentication"); keys == "no" || keys == "false") {
+    target.key_files.clear();
+    target.agent.clear();
+  }
   return target;
 }
 
