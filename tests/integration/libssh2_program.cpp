@@ -2,7 +2,9 @@
 //
 // What libssh2.py has a session of libssh2 do: what it is told, a line at a time, to which it answers with a line.
 //
-//     libssh2_program HOST PORT USER KNOWN_HOSTS KEY AGENT PASSPHRASE
+//     libssh2_program HOST PORT USER KNOWN_HOSTS KEY AGENT PASSPHRASE [ALIAS]
+//
+// KNOWN_HOSTS may be several files, between commas. PASSPHRASE answers each question, also that for a password.
 #include <runhouse/os/tcp.hpp>
 #include <runhouse/ssh/libssh2_link.hpp>
 
@@ -15,6 +17,7 @@
 #include <memory>
 #include <poll.h>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace d = rh::detail;
@@ -70,18 +73,27 @@ void exchange(d::libssh2_channel& channel, std::uint64_t up) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 8) return 2;
+  if (argc != 8 && argc != 9) return 2;
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   d::ssh_target target;
   target.name = "far";
   target.host = target.known_as = argv[1];
   target.port = target.known_port = static_cast<std::uint16_t>(std::atoi(argv[2]));
   target.user = argv[3];
-  target.known_hosts_files = {argv[4]};
+  if (argc == 9) {
+    target.known_as = argv[8];
+    target.known_port = 0;
+  }
+  for (std::string_view files = argv[4]; !files.empty();) {
+    const std::string_view one = files.substr(0, files.find(','));
+    target.known_hosts_files.emplace_back(one);
+    files.remove_prefix(std::min(one.size() + 1, files.size()));
+  }
   if (*argv[5] != '\0') target.key_files = {argv[5]};
   target.agent = argv[6];
   const std::string passphrase = argv[7];
   if (!passphrase.empty()) target.answers.passphrase = [&](const std::string&) { return passphrase; };
+  if (!passphrase.empty()) target.answers.question = [&](const std::string&, bool) { return passphrase; };
   try {
     const auto deadline = std::chrono::steady_clock::now() + 5s;
     auto connection = rh::os::connect_tcp(target.host, target.port, 0, deadline, 45s);
