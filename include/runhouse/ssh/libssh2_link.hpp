@@ -142,13 +142,14 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     static_cast<void>(::write(waker_.get(), &one, sizeof one));
   }
   void serve() noexcept;
+  bool is_wanted();
   bool take_turn();
   bool serve_channel(carried& c);
   bool try_step(carried& c, step s);
   long call(carried& c, step s);
   bool move_near(carried& c);
   void end(carried& c);
-  void lose(const std::string& why) noexcept;
+  void end_all(const std::string& why) noexcept;
   int time_to_wait();
   void wait_for_work();
 
@@ -201,26 +202,31 @@ inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& wha
 inline void libssh2_link::serve() noexcept {
   const auto self = shared_from_this();
   try {
-    for (;;) {
-      {
-        const std::lock_guard lock(mutex_);
-        for (auto& c : added_) channels_.push_back(std::move(c));
-        added_.clear();
-        const bool is_wanted = !is_finished_.load() || std::ranges::any_of(channels_, [](const auto& c) { return !c->user->is_unwanted_.load(); });
-        if (!is_wanted) {
-          has_ended_ = true;
-          why_ = "the session has ended";
-          break;
-        }
-      }
+    while (is_wanted()) {
       while (take_turn()) {
       }
       wait_for_work();
     }
+    it_.guard->begin_call();
     libssh2().session_disconnect_ex(it_.session.get(), SSH_DISCONNECT_BY_APPLICATION, "done", "");
+    end_all("it was given up");
   } catch (const std::exception& e) {
-    lose(e.what());
+    end_all(e.what());
   }
+  const libssh2_session ended = std::move(it_);
+}
+
+/// Takes over what others have added.
+inline bool libssh2_link::is_wanted() {
+  const std::lock_guard lock(mutex_);
+  for (auto& c : added_) channels_.push_back(std::move(c));
+  added_.clear();
+  const bool wanted = !is_finished_.load() || std::ranges::any_of(channels_, [](const auto& c) { return !c->user->is_unwanted_.load(); });
+  if (!wanted) {
+    has_ended_ = true;
+    why_ = "the session has ended";
+  }
+  return wanted;
 }
 
 /// True if something was done, so that there may be more to do.
@@ -395,19 +401,17 @@ inline void libssh2_link::end(carried& c) {
   c.next = step::free;
 }
 
-inline void libssh2_link::lose(const std::string& why) noexcept {
+/// The session frees its channels.
+inline void libssh2_link::end_all(const std::string& why) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    has_ended_ = true;
-    why_ = why;
+    if (!std::exchange(has_ended_, true)) why_ = why;
     for (auto& c : added_) channels_.push_back(std::move(c));
     added_.clear();
   }
   for (const auto& c : channels_) c->user->end({}, why);
-  // The session frees them.
   stuck_ = opening_ = nullptr;
   channels_.clear();
-  ::shutdown(it_.socket.get(), SHUT_RDWR);
 }
 
 /// Milliseconds until a keepalive is due; sends one that is.

@@ -43,6 +43,7 @@ class libssh2_dropped final : public error {
 };
 
 struct libssh2_session_deleter {
+  /// Precondition: its socket, where it has one, does not block any more: else some of it would stay.
   void operator()(LIBSSH2_SESSION* session) const noexcept { libssh2().session_free(session); }
 };
 
@@ -51,6 +52,15 @@ struct libssh2_session {
   os::unique_fd socket;  // they outlive the session
   std::unique_ptr<libssh2_guard> guard = std::make_unique<libssh2_guard>();
   std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session;
+
+  libssh2_session() = default;
+  libssh2_session(libssh2_session&&) = default;
+  libssh2_session& operator=(libssh2_session&&) = delete;
+  ~libssh2_session() {
+    if (!session) return;
+    ::shutdown(socket.get(), SHUT_RDWR);
+    guard->begin_call();
+  }
 
   /// What the session waits for, as events of poll().
   short wanted_events() const noexcept {
