@@ -49,6 +49,13 @@ uint64_t descriptor_count() {
   return static_cast<uint64_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
 }
 
+void print_descriptors() {
+  for (const auto& one : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    std::fprintf(stderr, "descriptor %s: %s\n", one.path().filename().c_str(), std::filesystem::read_symlink(one.path(), gone).c_str());
+  }
+}
+
 /// The value of the call of that token.
 uint64_t value_of(uint64_t token) {
   return mixed(journal::of_process().head().seed ^ token);
@@ -245,6 +252,7 @@ class load {
       co_await std::move(pause);
       descriptors = descriptor_count();
     }
+    if (when == 1 && descriptors > head_.descriptors[0]) print_descriptors();
     head_.worker_descriptors[when] = most;
     head_.descriptors[when] = descriptors;
     head_.memory_bytes[when] = anonymous_memory();
