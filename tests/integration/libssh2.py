@@ -141,6 +141,9 @@ def commands(far):
     check("one that is refused there", "the host refused it" in (line := one.ask("c10 1")), line)
     check("one that is given up", (line := one.ask("x100 sleep 2")) == "ended", line)
     check("ends when nothing is left", one.end() == "")
+    one = Session(far)
+    check("the session ends with its last command", (line := one.ask("e")) == "ended", line)
+    one.end()
 
 
 def broken(far):

@@ -14,10 +14,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <poll.h>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace d = rh::detail;
@@ -44,8 +47,8 @@ void exchange(d::libssh2_channel& channel, std::uint64_t up) {
       more_out = false;
     }
     pollfd p{stream.in(), static_cast<short>(POLLIN | (more_out ? POLLOUT : 0)), 0};
-    if (::poll(&p, 1, 20'000) != 1) {
-      std::printf("nothing in 20 s\n");
+    if (::poll(&p, 1, 8'000) != 1) {
+      std::printf("nothing in 8 s\n");
       return;
     }
     if (more_out && (p.revents & POLLOUT) != 0) {
@@ -68,6 +71,10 @@ void exchange(d::libssh2_channel& channel, std::uint64_t up) {
   const auto ended = channel.wait(5s);
   std::printf("%llu %s, %s, said '%s'%s\n", static_cast<unsigned long long>(got), got == sent && got_hash == sent_hash ? "same" : "other",
               ended ? ended->text().c_str() : "not ended", channel.said().c_str(), channel.why().empty() ? "" : (", " + channel.why()).c_str());
+}
+
+std::size_t descriptor_count() {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
 }
 
 }  // namespace
@@ -122,6 +129,15 @@ int main(int argc, char** argv) {
           refused += !channel->why().empty();
         }
         std::printf("%zu well, %zu refused\n", well, refused);
+      } else if (line[0] == 'e') {  // how long the session lasts after its last command
+        const std::size_t before = descriptor_count();
+        const auto channel = link->run("cat");
+        link->finish();
+        channel->take_stream();
+        const bool has_ended = channel->wait(5s).has_value();
+        const auto begun = std::chrono::steady_clock::now();
+        while (descriptor_count() >= before && std::chrono::steady_clock::now() - begun < 5s) std::this_thread::sleep_for(1ms);
+        std::printf("%s\n", has_ended && std::chrono::steady_clock::now() - begun < 1s ? "ended" : "stays");
       } else if (line[0] == 'x') {  // a command that is given up after so many milliseconds
         const auto channel = link->run(rest);
         channel->wait(std::chrono::milliseconds(number));

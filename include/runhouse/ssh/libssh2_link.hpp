@@ -203,9 +203,7 @@ inline void libssh2_link::serve() noexcept {
   const auto self = shared_from_this();
   try {
     while (is_wanted()) {
-      while (take_turn()) {
-      }
-      wait_for_work();
+      if (!take_turn()) wait_for_work();
     }
     it_.guard->begin_call();
     libssh2().session_disconnect_ex(it_.session.get(), SSH_DISCONNECT_BY_APPLICATION, "done", "");
