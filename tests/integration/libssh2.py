@@ -165,6 +165,21 @@ def broken(far):
         one.end()
 
 
+def passwords():
+    """As root, for an account of its own."""
+    if not sshd.makes_accounts:
+        print("skipped: passwords need root")
+        return
+    for what, lines in (("a password", ["PasswordAuthentication yes"]), ("a password that is asked for", ["UsePAM yes", "KbdInteractiveAuthentication yes"])):
+        with sshd.Machine(server=lines) as far:
+            subprocess.run(["chpasswd"], input=f"{far.account.name}:what it is", text=True, check=True)
+            check(what, (line := first_line(far, key="", passphrase="what it is")) == "logged in", line)
+            line = first_line(far, key="", passphrase="another")
+            check(f"{what}: a wrong one, three times", line.startswith("authentication_failed: ") and line.count("a password") + line.count("answers to its questions") >= 3, line)
+            line = first_line(far, key="")
+            check(f"{what}: none", line.startswith("authentication_failed: "), line)
+
+
 def main():
     with sshd.Machine() as far:
         (far.folder / "known_all").write_text(f"* {pathlib.Path(f'{far.server.host_key}.pub').read_text()}")
@@ -172,6 +187,7 @@ def main():
             started = time.monotonic()
             scenario(far)
             print(f"{time.monotonic() - started:6.1f} s  {scenario.__name__}", flush=True)
+    passwords()
     with sshd.Machine(server=["RekeyLimit 1M"]) as far:
         (far.folder / "known_all").write_text(f"* {pathlib.Path(f'{far.server.host_key}.pub').read_text()}")
         one = Session(far)

@@ -226,8 +226,8 @@ class Test:
         self._closes.append(made.close)
         return made
 
-    def start(self, machine, which=None, host=None, command=None, stderr=None, **variables):
-        one = Program([*(command or []), which or program, host or machine.host], machine.environment(RUNHOUSE_VERBOSE="1", **by, **variables), stderr)
+    def start(self, machine, which=None, host=None, command=None, stderr=None, words=(), **variables):
+        one = Program([*(command or []), which or program, host or machine.host, *map(str, words)], machine.environment(RUNHOUSE_VERBOSE="1", **by, **variables), stderr)
         self.programs.append(one)
         return one
 
@@ -1269,6 +1269,37 @@ def control_master(t):
     t.check("it does not become one, which others would lose with it", not list(m.folder.glob("first-*")), list(m.folder.iterdir()))
     t.ended(one)
     t.check("and ends at once", time.monotonic() - begun < 3, time.monotonic() - begun)
+    t.tidy(m)
+
+
+@scenario("hosts as values", quick=True)
+def hosts_as_values(t):
+    m = t.machine(server=["PasswordAuthentication yes"] if sshd.makes_accounts else [])
+    jump = m.add_server("jump")
+    m.add_host("gate", jump.port, server=jump)
+    # A configuration of this host alone: all that is needed is said by the program.
+    with open(m.folder / "config", "a") as config:
+        config.write(f"Host bare\n  HostName 127.0.0.1\n  UserKnownHostsFile {m.folder}/bare_known_hosts\n  IdentityFile {m.folder}/none\n  IdentitiesOnly yes\n")
+    whole = [f"user={m.account.name}", f"port={m.server.port}", f"key={m.user_key}"]
+    t.refused("a host that is new", t.start(m, host="bare", words=whole), "host_key_refused", "bare", seconds=5)
+    one = t.connected(m, "one that may be new", host="bare", words=[*whole, "accept=new"])
+    t.works(one)
+    t.check(f"by {arguments.by}", (line := one.ask("by")).startswith("libssh2: " if arguments.by == "libssh2" else "the ssh program: "), line)
+    t.check("and is known from then on", "ssh-ed25519" in (m.folder / "bare_known_hosts").read_text())
+    t.works(t.connected(m, "once it is known", host="bare", words=whole))
+    t.refused("another key than is known", t.start(m, host="changed-key", words=["accept=new"]), "host_key_refused", seconds=5)
+    t.refused("a key that is not there", t.start(m, host="bare", words=[*whole[:2], f"key={m.folder}/no-such-key"]), "authentication_failed", "no-such-key", seconds=5)
+    t.refused("a user who is none", t.start(m, host="bare", words=["user=nobody-here", *whole[1:]]), "authentication_failed", seconds=8)
+    t.refused("a user whose name is an option", t.start(m, host="bare", words=["user=-oProxyCommand=id", *whole[1:]]), "unknown_cluster", seconds=5)
+    t.refused("a jump host that is a command", t.start(m, host="bare", words=[*whole, "jump=$(id)"]), "unknown_cluster", seconds=5)
+    one = t.connected(m, "through another", host="bare", words=[*whole, "jump=gate"])
+    t.works(one)
+    before = len(jump.connections())
+    t.check("it is", before >= 1, before)
+    if sshd.makes_accounts and arguments.by == "libssh2":
+        subprocess.run(["chpasswd"], input=f"{m.account.name}:what it is", text=True, check=True)
+        t.works(t.connected(m, "by a password", host="bare", words=[*whole[:2], "password=what it is"]))
+        t.refused("by a wrong one", t.start(m, host="bare", words=[*whole[:2], "password=another"]), "authentication_failed", "a password", seconds=15)
     t.tidy(m)
 
 

@@ -288,6 +288,8 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
     auto call = there.send<&crashes>()();
     const int result = co_await call;
     std::printf("%d\n", result);
+  } else if (how == "by") {
+    std::printf("%s\n", there.reached_by().c_str());
   } else if (how == "usage") {
     const rh::usage now = there.usage();
     std::printf("%zu calls %zu values\n", now.unfinished_calls, now.values);
@@ -296,8 +298,24 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
   }
 }
 
-rh::connecting connect_to(const std::string& name) {
-  return rh::connect(name, rh::on_disconnect([](const rh::disconnect& d) {
+/// "user=me", "port=2222", "key=FILE", "jump=HOSTS", "accept=new", "password=WORD".
+rh::ssh_host host_of(const std::string& name, std::span<char*> words) {
+  rh::ssh_host host(name);
+  for (const std::string_view word : words) {
+    const std::string_view key = word.substr(0, word.find('='));
+    const std::string value(word.substr(std::min(key.size() + 1, word.size())));
+    if (key == "user") host.user(value);
+    if (key == "port") host.port(static_cast<std::uint16_t>(std::stoi(value)));
+    if (key == "key") host.key(value);
+    if (key == "jump") host.jump(value);
+    if (key == "accept") host.accept_new_key();
+    if (key == "password") host.answers({.passphrase = {}, .question = [value](const std::string&, bool) { return value; }});
+  }
+  return host;
+}
+
+rh::connecting connect_to(const auto& where) {
+  return rh::connect(where, rh::on_disconnect([](const rh::disconnect& d) {
                        const char* states[] = {"lost", "resumed", "ended"};
                        std::printf("connection %s: %s\n", states[static_cast<int>(d.now)], d.why.c_str());
                      }));
@@ -309,7 +327,7 @@ rh::task<int> program(int argc, char** argv) {
   rh::cluster there = rh::local(1);
   bool is_connected = false;
   try {
-    auto reached = connect_to(name);
+    auto reached = argc > 2 ? connect_to(host_of(name, std::span(argv + 2, argv + argc))) : connect_to(std::string_view(name));
     there = co_await reached;
     is_connected = true;
   } catch (const rh::error& e) {
@@ -327,7 +345,7 @@ rh::task<int> program(int argc, char** argv) {
         rh::restart(name);
         std::printf("restarted\n");
       } else if (words[0] == "connect") {
-        auto again = connect_to(words.size() > 1 ? words[1] : name);
+        auto again = connect_to(std::string_view(words.size() > 1 ? words[1] : name));
         there = co_await again;
         std::printf("connected\n");
       } else {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <runhouse/core/error.hpp>
+#include <runhouse/core/limits.hpp>
 #include <runhouse/os/fd.hpp>
 #include <runhouse/ssh/key_file.hpp>
 #include <runhouse/ssh/libssh2_api.hpp>
@@ -101,12 +102,11 @@ class libssh2_login {
   int finish(Call call);
   template <class Call>
   bool lets_in(Call call, const std::string& by);
-  /// What a person takes to answer does not count.
+  /// What a person takes to answer does not count, and a host may think about a wrong one for seconds.
   template <class Ask>
   std::optional<std::string> answered(Ask ask) {
-    const auto begun = clock::now();
     auto answer = ask();
-    deadline_ += clock::now() - begun;
+    deadline_ = std::max(deadline_, clock::now() + limits::connect);
     return answer;
   }
   void wait();

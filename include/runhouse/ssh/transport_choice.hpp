@@ -102,6 +102,10 @@ inline std::string need_of_program(const ssh_config& config, const transport_fac
   }
 
   if (facts.has_certificate) return "a key has a certificate";
+  const std::vector<std::string> preferred = config.words("preferredauthentications");
+  if (!preferred.empty() && std::ranges::find(preferred, "publickey") == preferred.end() && !facts.has_password) {
+    return "the configuration's PreferredAuthentications are " + config.text("preferredauthentications");
+  }
   const bool may_use_keys = config.text("pubkeyauthentication") != "no" && config.text("pubkeyauthentication") != "false";
   const bool may_ask = config.text("passwordauthentication") != "no" || config.text("kbdinteractiveauthentication") != "no";
   if (facts.has_password && may_ask) return {};

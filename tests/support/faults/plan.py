@@ -28,8 +28,9 @@ from typing import Callable
 import journal as j
 from byte_proxy import Fault as byte_fault
 
-LOCAL, HERE, SSH = "local", "here", "ssh"
-NODES = (HERE, SSH)
+LOCAL, HERE, SSH, LIBSSH2 = "local", "here", "ssh", "libssh2"  # ssh: by the ssh program
+FAR = (SSH, LIBSSH2)
+NODES = (HERE, *FAR)
 ALL = (LOCAL, *NODES)
 WORKER_ERRORS = frozenset({"worker_died", "worker_not_started"})
 NODE_ERRORS = WORKER_ERRORS | {"node_lost"}
@@ -133,9 +134,9 @@ TABLE = (
     Fault("connection_slow", NODES, 4, on_bytes("rate", 20_000, 2_000_000, (0.1, 1.0))),
     Fault("byte_flipped", (HERE,), 1, on_bytes("flip", is_inside=True), NODE_ERRORS, spoils=True),
     # What there is of a login; what was changed on its way does not get through.
-    Fault("login_killed", (SSH,), 4, lambda run, chance: run.machine.server.drop()),
+    Fault("login_killed", FAR, 4, lambda run, chance: run.machine.server.drop()),
     Fault("login_stopped", (SSH,), 4, stop("ssh", 0.01, 0.4)),
-    Fault("byte_flipped_on_the_way", (SSH,), 4, on_bytes("flip")),
+    Fault("byte_flipped_on_the_way", FAR, 4, on_bytes("flip")),
 )
 BY_NAME = {fault.name: fault for fault in TABLE}
 

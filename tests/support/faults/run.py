@@ -207,6 +207,7 @@ class Round:
         own["FAULT_JOURNAL"] = str(self.folder / "journal")
         own["TMPDIR"], own["XDG_RUNTIME_DIR"], own["HOME"] = (str(self.folder / n) for n in ("tmp", "run", "home"))
         own.setdefault("RUNHOUSE_WORKERS", "3")
+        own["RUNHOUSE_SSH"] = "libssh2" if self.cluster == plan.LIBSSH2 else "program"
         return self.machine.environment(**{**own, "PATH": f"{self.machine.folder}/bin:{own['PATH']}"}) if self.machine else own
 
     def start(self, calls, environment, history, output, host="far"):
@@ -219,7 +220,7 @@ class Round:
     def run(self):
         """The sentences about what was wrong."""
         environment = self.environment()
-        if self.cluster == plan.SSH:
+        if self.cluster in plan.FAR:
             # There everything is as here, but that another HOME has nothing of the program yet.
             there = {name: environment[name] for name in environment if name.startswith(("FAULT_", "TMPDIR", "XDG_RUNTIME", "RUNHOUSE_WORKERS", "ASAN", "TSAN", "UBSAN"))}
             self.machine = sshd.Machine(environment={**there, "HOME": str(self.folder / "home")}, through_proxy=True)
@@ -357,7 +358,7 @@ class Round:
             if after > before:
                 self.wrong.append(f"{what}: {before} before all calls, {after} after them")
         grown = journal.memory_after - journal.memory_before
-        if grown > MEMORY_BYTES + (SSH_MEMORY_BYTES if self.cluster == plan.SSH else 0) + LANE_MEMORY_BYTES * self.options.lanes and not is_sanitized(self.options.program):
+        if grown > MEMORY_BYTES + (SSH_MEMORY_BYTES if self.cluster in plan.FAR else 0) + LANE_MEMORY_BYTES * self.options.lanes and not is_sanitized(self.options.program):
             self.wrong.append(f"the program has {grown >> 20} MiB more after its calls than before")
 
     def close(self):
