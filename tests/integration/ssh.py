@@ -503,6 +503,17 @@ def restart(t):
     t.tidy(m)
 
 
+@scenario("programs that end as soon as they can", quick=True)
+def short_programs(t):
+    m = t.machine()
+    ended = collections.Counter()
+    for _ in range(40):
+        done = subprocess.run([program, m.host], input="add 1 2\n", env=m.environment(**by), capture_output=True, text=True, timeout=30)
+        ended[(done.returncode, done.stdout)] += 1
+    t.check("each ends well", ended == {(0, "connected\n3\n"): 40}, ended)
+    t.tidy(m)
+
+
 @scenario("a program that is killed", quick=True)
 def killed_program(t):
     m = t.machine()

@@ -5,6 +5,7 @@
 #include <runhouse/function/function_table.hpp>
 #include <runhouse/function/pretty_name.hpp>
 #include <runhouse/os/fd.hpp>
+#include <runhouse/os/libcrypto.hpp>
 #include <runhouse/wire/message.hpp>
 
 #include <algorithm>
@@ -16,7 +17,6 @@
 #include <link.h>
 #include <memory>
 #include <new>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <optional>
 #include <string>
@@ -65,7 +65,7 @@ inline wire::function_id place_of(const function_entry& function);
 /// SHA-256, by libcrypto.
 class sha256 {
  public:
-  sha256() : context_((keep_until_the_end(), EVP_MD_CTX_new()), &EVP_MD_CTX_free) {
+  sha256() : context_((os::keep_libcrypto(), EVP_MD_CTX_new()), &EVP_MD_CTX_free) {
     if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) throw std::bad_alloc();
   }
   void add(const void* bytes, std::size_t size) {
@@ -79,9 +79,6 @@ class sha256 {
   }
 
  private:
-  /// Threads of ours and of the user's may use it while exit() runs.
-  static void keep_until_the_end() noexcept { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr); }
-
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/os/libcrypto.hpp>
 #include <runhouse/ssh/base64.hpp>
 
 #include <openssl/evp.h>
@@ -50,6 +51,7 @@ inline bool is_like(std::string_view name, std::string_view pattern) noexcept {
 
 /// The HMAC-SHA1 of a name, with which known_hosts files hide names. Errors: std::bad_alloc.
 inline std::string hash_of_host(std::string_view name, std::string_view salt) {
+  os::keep_libcrypto();
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
   unsigned size = 0;
   const auto* const made = HMAC(EVP_sha1(), salt.data(), static_cast<int>(salt.size()), reinterpret_cast<const unsigned char*>(name.data()), name.size(),
@@ -60,6 +62,7 @@ inline std::string hash_of_host(std::string_view name, std::string_view salt) {
 
 /// "|1|salt|hash", with a salt of its own. Errors: std::bad_alloc.
 inline std::string hashed_host(std::string_view name) {
+  os::keep_libcrypto();
   std::string salt(20, '\0');
   if (RAND_bytes(reinterpret_cast<unsigned char*>(salt.data()), static_cast<int>(salt.size())) != 1) throw std::bad_alloc();
   return "|1|" + to_base64(salt) + "|" + to_base64(hash_of_host(name, salt));

@@ -3,6 +3,7 @@
 
 #include <runhouse/core/limits.hpp>
 #include <runhouse/os/fd.hpp>
+#include <runhouse/os/libcrypto.hpp>
 #include <runhouse/ssh/base64.hpp>
 #include <runhouse/ssh/host_pattern.hpp>
 #include <runhouse/ssh/ssh_string.hpp>
@@ -39,6 +40,7 @@ inline std::string_view type_of(const host_key& key) noexcept {
 
 /// As ssh shows it: "SHA256:..." of the key.
 inline std::string fingerprint_of(const host_key& key) {
+  os::keep_libcrypto();
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned size = 0;
   if (EVP_Digest(key.data(), key.size(), digest, &size, EVP_sha256(), nullptr) != 1) throw std::bad_alloc();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/os/libcrypto.hpp>
+
 #include <libssh2.h>
 
 #include <dlfcn.h>
@@ -115,6 +117,7 @@ inline std::optional<libssh2_api> libssh2_api::load_all() noexcept {
   load("libssh2_channel_free", api.channel_free);
   load("libssh2_channel_get_exit_status", api.channel_get_exit_status);
   load("libssh2_channel_get_exit_signal", api.channel_get_exit_signal);
+  os::keep_libcrypto();
   if (!has_all || api.init(0) != 0) return std::nullopt;
   return api;
 }
