@@ -52,7 +52,7 @@ int main(int argc, char** argv) {
   must(libssh2_userauth_publickey_fromfile(session, argv[2], nullptr, argv[3], "") == 0, "login");
   constexpr std::string_view type = "session";
   LIBSSH2_CHANNEL* const channel =
-      libssh2_channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), 64 * 1024 * 1024, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
+      libssh2_channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), 2 * 1024 * 1024, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
   must(channel != nullptr && libssh2_channel_exec(channel, command.c_str()) == 0, "exec");
 
   std::vector<char> block(1024 * 1024, 'x');

@@ -123,6 +123,8 @@ inline constexpr std::chrono::microseconds gather{20};
 inline constexpr std::chrono::microseconds spin{20};
 /// The same where the last answer took longer: more than the wake-up of a peer that has blocked.
 inline constexpr std::chrono::microseconds slow_spin{100};
+/// For one that comes over SSH from this machine, or one that is near.
+inline constexpr std::chrono::microseconds ssh_spin{150};
 /// Work that is sent ahead to a busy worker, in time: enough to hide a round trip, little enough to take back.
 inline constexpr std::chrono::microseconds prefetch{200};
 /// And in calls: half of them is the batch in which short calls leave, and each batch may cost both sides a wake-up.

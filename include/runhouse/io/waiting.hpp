@@ -18,6 +18,9 @@ namespace rh::io {
 class waiting_policy {
  public:
   using clock = std::chrono::steady_clock;
+  waiting_policy() = default;
+  /// For answers that come as fast as that at their best.
+  explicit waiting_policy(clock::duration fast) noexcept : fast_(fast) {}
 
   /// For how long this wait may spin; zero: block.
   clock::duration next_spin() noexcept {
@@ -27,11 +30,11 @@ class waiting_policy {
       trial_interval_ = std::min(2 * trial_interval_, longest_trial_interval);
       credit_ = trial_credit;
     }
-    return was_fast_ ? limits::spin : limits::slow_spin;
+    return was_fast_ ? fast_ : std::max<clock::duration>(fast_, limits::slow_spin);
   }
   /// An answer came after so long.
   void spin_succeeded(clock::duration took) noexcept {
-    was_fast_ = took <= limits::spin;
+    was_fast_ = took <= fast_;
     if (!was_fast_) {
       --credit_;
     } else if (credit_ < most_credit) {
@@ -52,6 +55,7 @@ class waiting_policy {
   static constexpr int cost_of_failure = 4;
   static constexpr int first_trial_interval = 4;
   static constexpr int longest_trial_interval = 64;
+  clock::duration fast_ = limits::spin;
   int credit_ = most_credit;
   int blocked_ = 0;
   int trial_interval_ = first_trial_interval;

@@ -24,16 +24,20 @@ class libssh2_guard {
   libssh2_guard(const libssh2_guard&) = delete;
   libssh2_guard& operator=(const libssh2_guard&) = delete;
 
-  /// Null without memory.
-  LIBSSH2_SESSION* make_session() {
+  /// Over a connection to the host. Null without memory.
+  LIBSSH2_SESSION* make_session(int socket) {
+    socket_ = socket;
     LIBSSH2_SESSION* const made = libssh2().session_init_ex(&allocate, &release, &reallocate, this);
     if (made != nullptr) libssh2().session_callback_set(made, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
     return made;
   }
   static libssh2_guard& of(void** abstract) noexcept { return *static_cast<libssh2_guard*>(*abstract); }
 
-  /// Before each call: how many bytes of the host it may read before it must say that it would block.
+  /// Before each call: how many bytes of the host it may read before it must say that it would block. 0: only what has been
+  /// read before.
   void begin_call(std::size_t bytes = bytes_of_call) noexcept { readable_ = bytes; }
+  /// The socket may have bytes: poll() says so. Until then nothing is tried behind a read that found less than it could take.
+  void socket_is_ready() noexcept { is_drained_ = false; }
   /// How many bytes it may hold from now on.
   void set_memory(std::size_t bytes) noexcept { most_memory_ = bytes; }
   /// The host is trusted with as many bytes as it likes.
@@ -72,10 +76,16 @@ class libssh2_guard {
   /// As libssh2 wants it: minus errno.
   static ssize_t receive(libssh2_socket_t socket, void* into, std::size_t bytes, int flags, void** abstract) noexcept {
     libssh2_guard& self = of(abstract);
+    if (socket != self.socket_) {  // an agent's
+      const ssize_t said = ::recv(socket, into, bytes, flags);
+      return said < 0 ? -errno : said;
+    }
     self.has_flooded_ = self.left_ == 0;
     if (self.has_flooded_) return -ECONNABORTED;
-    if (self.readable_ == 0) return -EAGAIN;
-    const ssize_t got = ::recv(socket, into, std::min<std::uint64_t>({bytes, self.readable_, self.left_}), flags);
+    if (self.readable_ == 0 || self.is_drained_) return -EAGAIN;
+    const auto most = std::min<std::uint64_t>({bytes, self.readable_, self.left_});
+    const ssize_t got = ::recv(socket, into, most, flags);
+    self.is_drained_ = got != 0 && (got < 0 ? errno == EAGAIN : static_cast<std::uint64_t>(got) < most);
     self.has_ended_ = got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN);
     if (got < 0) return errno == EINTR ? -EAGAIN : -errno;
     self.readable_ -= static_cast<std::size_t>(got);
@@ -83,10 +93,12 @@ class libssh2_guard {
     return got;
   }
 
+  int socket_ = -1;
   std::size_t memory_ = 0;
   std::size_t most_memory_ = 16 * 1024 * 1024;
   std::size_t readable_ = bytes_of_call;
   std::uint64_t left_ = bytes_of_login;
+  bool is_drained_ = false;
   bool has_flooded_ = false;
   bool has_ended_ = false;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <runhouse/core/limits.hpp>
+#include <runhouse/io/waiting.hpp>
 #include <runhouse/os/duplex.hpp>
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/socket.hpp>
@@ -106,11 +107,11 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
   using clock = std::chrono::steady_clock;
   static constexpr std::size_t buffer_bytes = 256 * 1024;
   static constexpr std::size_t memory_bytes = 64 * 1024 * 1024;  // without what its channels may hold
-  static constexpr unsigned window_bytes = 16 * 1024 * 1024;  // what the far side may send before it is read
   enum class step { open, start, write, end_writing, read, read_stderr, close, free };
   /// Bytes between a channel and its user.
   struct queue {
-    std::vector<std::byte> bytes = std::vector<std::byte>(buffer_bytes);
+    explicit queue(std::size_t size) : bytes(size) {}
+    std::vector<std::byte> bytes;
     std::size_t begin = 0;
     std::size_t end = 0;
     bool is_empty() const noexcept { return begin == end; }
@@ -118,6 +119,14 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     void taken(std::size_t n) noexcept {
       begin += n;
       if (begin == end) begin = end = 0;
+    }
+    /// Room for as much as one call takes; none while there is less.
+    std::span<std::byte> room() noexcept {
+      if (bytes.size() - end < buffer_bytes && begin >= bytes.size() / 2) {
+        std::memmove(bytes.data(), bytes.data() + begin, end - begin);
+        end -= std::exchange(begin, 0);
+      }
+      return bytes.size() - end < buffer_bytes ? std::span<std::byte>() : std::span(bytes).subspan(end);
     }
   };
   struct carried {
@@ -128,12 +137,13 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     LIBSSH2_CHANNEL* channel = nullptr;
     step next = step::open;  // until it is open, and from its end on
     bool is_open = false;
+    bool near_is_ready = true;    // it may have bytes
     bool near_has_ended = false;  // nothing more comes from its user
     bool end_was_sent = false;
     bool far_has_ended = false;
     bool far_end_was_told = false;
-    queue up;
-    queue down;
+    queue up{buffer_bytes};
+    queue down{4 * buffer_bytes};  // so that one side goes on while the other does
   };
 
   std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port, std::function<void()> when_ended);
@@ -164,6 +174,8 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
   carried* stuck_ = nullptr;  // whose call must be made again
   step stuck_at_{};
   carried* opening_ = nullptr;
+  std::vector<pollfd> waits_;
+  io::waiting_policy waiting_{limits::ssh_spin};
 };
 
 // ---- implementation
@@ -235,7 +247,7 @@ inline bool libssh2_link::take_turn() {
     if (stuck_ != nullptr) return false;
     if (went_on && opening_ == &c) opening_ = nullptr;
   }
-  it_.guard->set_memory(memory_bytes + 2 * window_bytes * channels_.size());
+  it_.guard->set_memory(memory_bytes + 2 * std::size_t{it_.window_bytes} * channels_.size());
   bool any = false;
   for (auto c = channels_.begin(); c != channels_.end();) {
     any = serve_channel(**c) || any;
@@ -264,7 +276,7 @@ inline bool libssh2_link::serve_channel(carried& c) {
   bool any = move_near(c);
   if (!c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::write) || any;
   if (stuck_ == nullptr && c.near_has_ended && c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::end_writing) || any;
-  if (stuck_ == nullptr && c.down.is_empty() && !c.far_has_ended) any = try_step(c, step::read) || any;
+  if (stuck_ == nullptr && !c.far_has_ended && !c.down.room().empty()) any = try_step(c, step::read) || any;
   if (stuck_ == nullptr && c.port == 0) any = try_step(c, step::read_stderr) || any;
   if (stuck_ == nullptr && c.far_has_ended && c.down.is_empty()) {
     if (!std::exchange(c.far_end_was_told, true)) ::shutdown(c.near.get(), SHUT_WR);
@@ -281,9 +293,10 @@ inline bool libssh2_link::serve_channel(carried& c) {
 /// Bytes between us and the channel's user; true if there were some.
 inline bool libssh2_link::move_near(carried& c) {
   bool any = false;
-  if (c.up.is_empty() && !c.near_has_ended) {
+  if (c.up.is_empty() && !c.near_has_ended && c.near_is_ready) {
     const auto got = os::receive(c.near.get(), c.up.bytes, os::blocking::no);
     if (got.how == os::transfer::some) c.up.end = got.bytes;
+    c.near_is_ready = got.how == os::transfer::some && got.bytes == c.up.bytes.size();
     c.near_has_ended = got.how == os::transfer::closed;
     any = got.how != os::transfer::would_block;
   }
@@ -338,7 +351,7 @@ inline bool libssh2_link::try_step(carried& c, step s) {
       return done != 0;
     case step::end_writing: c.end_was_sent = true; return true;
     case step::read:
-      if (done > 0) c.down.end = static_cast<std::size_t>(done);
+      if (done > 0) c.down.end += static_cast<std::size_t>(done);
       c.far_has_ended = done < 0 || (done == 0 && libssh2().channel_eof(c.channel) != 0);
       return done > 0 || c.far_has_ended;
     case step::read_stderr: return done > 0;
@@ -350,20 +363,24 @@ inline bool libssh2_link::try_step(carried& c, step s) {
   return false;
 }
 
+/// A call reads what there is of all channels, and looks for its own in that: so what one call does not take is not to pile up.
 inline long libssh2_link::call(carried& c, step s) {
-  it_.guard->begin_call();
+  it_.guard->begin_call(s == step::read_stderr ? 0 : buffer_bytes);
   LIBSSH2_SESSION* const session = it_.session.get();
   switch (s) {
     case step::open: {
       constexpr std::string_view type = "session";
       c.channel = c.port != 0 ? libssh2().channel_direct_tcpip_ex(session, c.command.c_str(), c.port, "127.0.0.1", 0)
-                              : libssh2().channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
+                              : libssh2().channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), it_.window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
       return c.channel != nullptr ? 0 : libssh2().session_last_errno(session);
     }
     case step::start: return libssh2().channel_process_startup(c.channel, "exec", 4, c.command.data(), static_cast<unsigned>(c.command.size()));
     case step::write: return libssh2().channel_write_ex(c.channel, 0, reinterpret_cast<const char*>(c.up.rest().data()), c.up.rest().size());
     case step::end_writing: return libssh2().channel_send_eof(c.channel);
-    case step::read: return libssh2().channel_read_ex(c.channel, 0, reinterpret_cast<char*>(c.down.bytes.data()), c.down.bytes.size());
+    case step::read: {
+      const auto room = c.down.room();
+      return libssh2().channel_read_ex(c.channel, 0, reinterpret_cast<char*>(room.data()), std::min(room.size(), buffer_bytes));
+    }
     case step::read_stderr: {
       std::array<char, 4096> text;
       const long got = libssh2().channel_read_ex(c.channel, SSH_EXTENDED_DATA_STDERR, text.data(), text.size());
@@ -424,20 +441,26 @@ inline int libssh2_link::time_to_wait() {
 
 inline void libssh2_link::wait_for_work() {
   const int longest = time_to_wait();
-  std::vector<pollfd> all;
-  all.push_back({waker_.get(), POLLIN, 0});
+  waits_.clear();
+  waits_.push_back({waker_.get(), POLLIN, 0});
   const bool must_write = stuck_ != nullptr;
-  all.push_back({it_.socket.get(), static_cast<short>(POLLIN | (must_write ? POLLOUT : 0)), 0});
-  if (!must_write) {
-    for (const auto& c : channels_) {
-      if (!c->is_open) continue;
-      const short events = static_cast<short>((c->up.is_empty() && !c->near_has_ended ? POLLIN : 0) | (!c->down.is_empty() ? POLLOUT : 0));
-      if (events != 0) all.push_back({c->near.get(), events, 0});
-    }
+  // What nobody would take now stays in the socket, and the host waits.
+  const bool may_read = must_write || channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->down.room().empty() || !c->up.is_empty(); });
+  waits_.push_back({it_.socket.get(), static_cast<short>((may_read ? POLLIN : 0) | (must_write ? POLLOUT : 0)), 0});
+  for (const auto& c : channels_) {
+    const bool is_waited_for = c->is_open && !must_write;
+    const short events = static_cast<short>((c->up.is_empty() && !c->near_has_ended ? POLLIN : 0) | (!c->down.is_empty() ? POLLOUT : 0));
+    waits_.push_back({is_waited_for && events != 0 ? c->near.get() : -1, events, 0});
   }
-  ::poll(all.data(), static_cast<nfds_t>(all.size()), longest);
-  std::uint64_t times = 0;
-  static_cast<void>(::read(waker_.get(), &times, sizeof times));
+  const auto look = [this](int milliseconds) { return ::poll(waits_.data(), static_cast<nfds_t>(waits_.size()), milliseconds) > 0; };
+  if (!io::spin_until(waiting_, [&] { return look(0); })) look(longest);
+  if (waits_[0].revents != 0) {
+    std::uint64_t times = 0;
+    static_cast<void>(::read(waker_.get(), &times, sizeof times));
+  }
+  if (waits_[1].revents != 0) it_.guard->socket_is_ready();
+  auto wait = waits_.begin() + 2;
+  for (const auto& c : channels_) c->near_is_ready = (wait++)->revents != 0 || c->near_is_ready;
 }
 
 }  // namespace rh::detail

@@ -53,6 +53,11 @@ struct libssh2_session {
   os::unique_fd socket;  // they outlive the session
   std::unique_ptr<libssh2_guard> guard = std::make_unique<libssh2_guard>();
   std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session;
+  /// What the host may send of a channel before it is read. As much as is on its way in a round trip, at 400 MB/s: what is
+  /// more piles up in the host's sshd, which is slower then.
+  std::uint32_t window_bytes = least_window_bytes;
+  static constexpr std::uint32_t least_window_bytes = 2 * 1024 * 1024;
+  static constexpr std::uint32_t most_window_bytes = 32 * 1024 * 1024;
 
   libssh2_session() = default;
   libssh2_session(libssh2_session&&) = default;
@@ -60,6 +65,7 @@ struct libssh2_session {
   ~libssh2_session() {
     if (!session) return;
     ::shutdown(socket.get(), SHUT_RDWR);
+    guard->socket_is_ready();
     guard->begin_call();
   }
 
@@ -169,7 +175,7 @@ inline libssh2_login::libssh2_login(const ssh_target& target, os::unique_fd conn
   if (libssh2_api::find() == nullptr) throw libssh2_incapable(errc::host_unreachable, "there is no libssh2.so.1 on this machine; install libssh2-1", {});
   it_.socket = std::move(connection);
   it_.guard->asker = this;
-  it_.session.reset(it_.guard->make_session());
+  it_.session.reset(it_.guard->make_session(it_.socket.get()));
   if (!it_.session) throw std::bad_alloc();
   libssh2().session_set_blocking(it_.session.get(), 0);
 }
@@ -179,7 +185,9 @@ inline void libssh2_login::wait() {
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - clock::now()).count();
     if (left <= 0) fail(errc::host_unreachable, target_.name + " did not answer in time while it was logged in to");
-    if (::poll(&ready, 1, static_cast<int>(std::min<std::int64_t>(left, 1'000'000))) > 0) return;
+    if (::poll(&ready, 1, static_cast<int>(std::min<std::int64_t>(left, 1'000'000))) <= 0) continue;
+    it_.guard->socket_is_ready();
+    return;
   }
 }
 
@@ -279,6 +287,7 @@ inline void libssh2_login::authenticate() {
   LIBSSH2_SESSION* const session = it_.session.get();
   const auto user_bytes = static_cast<unsigned>(target_.user.size());
   const char* list = nullptr;
+  const auto begun = clock::now();
   const int asked = finish([&] {
     list = libssh2().userauth_list(session, target_.user.c_str(), user_bytes);
     return list != nullptr ? 0 : libssh2().session_last_errno(session);
@@ -289,6 +298,12 @@ inline void libssh2_login::authenticate() {
   } else {
     methods_ = list;
   }
+  // Two round trips, and what OpenSSH lets anybody wait who is refused, at most.
+  constexpr std::chrono::milliseconds refusal(9);
+  const auto trip = std::chrono::duration_cast<std::chrono::microseconds>(clock::now() - begun - refusal) / 2;
+  constexpr std::int64_t bytes_of_microsecond = 400;
+  it_.window_bytes = static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>(trip.count() * bytes_of_microsecond, libssh2_session::least_window_bytes, libssh2_session::most_window_bytes));
   if (offers("publickey")) {
     if (by_agent()) return;
     for (const std::string& path : target_.key_files) {
