@@ -639,7 +639,7 @@ def login_cut_at(t, m, line, host, place):
 def cut_logins(t):
     m = t.machine()
     first = t.connected(m)
-    on_lines(t, m, [], [("up", n) for n in range(1, 28_000, 1250)] + [("down", n) for n in range(1, 6000, 250)],
+    on_lines(t, m, [], [("up", n) for n in range(1, 28_000, 1250)] + [("down", n) for n in range(1, 5000, 250)],
              lambda line, host, place: login_cut_at(t, m, line, host, place))
     t.works(first)
     t.tidy(m)

@@ -113,7 +113,6 @@ TEST_CASE("what needs the program, and is named", "[ssh][choice]") {
                        {"revokedhostkeys /etc/ssh/revoked", "RevokedHostKeys"},
                        {"bindaddress 10.0.0.1", "BindAddress"},
                        {"bindinterface eth1", "BindInterface"},
-                       {"setenv A=b", "SetEnv"},
                        {"compression yes", "Compression"},
                        {"forwardagent yes", "ForwardAgent"},
                        {"checkhostip yes", "CheckHostIP"},

@@ -50,6 +50,7 @@ struct libssh2_api {
   decltype(&::libssh2_keepalive_send) keepalive_send = nullptr;
   decltype(&::libssh2_channel_open_ex) channel_open_ex = nullptr;
   decltype(&::libssh2_channel_direct_tcpip_ex) channel_direct_tcpip_ex = nullptr;
+  decltype(&::libssh2_channel_setenv_ex) channel_setenv_ex = nullptr;
   decltype(&::libssh2_channel_process_startup) channel_process_startup = nullptr;
   decltype(&::libssh2_channel_write_ex) channel_write_ex = nullptr;
   decltype(&::libssh2_channel_read_ex) channel_read_ex = nullptr;
@@ -108,6 +109,7 @@ inline std::optional<libssh2_api> libssh2_api::load_all() noexcept {
   load("libssh2_keepalive_send", api.keepalive_send);
   load("libssh2_channel_open_ex", api.channel_open_ex);
   load("libssh2_channel_direct_tcpip_ex", api.channel_direct_tcpip_ex);
+  load("libssh2_channel_setenv_ex", api.channel_setenv_ex);
   load("libssh2_channel_process_startup", api.channel_process_startup);
   load("libssh2_channel_write_ex", api.channel_write_ex);
   load("libssh2_channel_read_ex", api.channel_read_ex);

@@ -56,7 +56,7 @@ inline std::shared_ptr<ssh_command> libssh2_command::start(std::span<const ssh_t
       fail(e.kind(), std::string(e.what()) + " (on the way: " + before->why() + ")");
     }
   }
-  self->channel_ = self->link_->run(command, [weak = std::weak_ptr<libssh2_command>(self)] {
+  self->channel_ = self->link_->run(command, way.back().variables, [weak = std::weak_ptr<libssh2_command>(self)] {
     if (const auto ended = weak.lock()) registry::instance().remove(*ended);
   });
   self->link_->finish();

@@ -88,8 +88,12 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
   static std::shared_ptr<libssh2_link> start(libssh2_session session);
   /// A command that runs there, or a connection from there to a port of a host. Any thread. One that the host refuses ends
   /// at once. `when_ended` is called on the session's thread, or this one.
-  std::shared_ptr<libssh2_channel> run(const std::string& command, std::function<void()> when_ended = {}) { return add(command, 0, std::move(when_ended)); }
-  std::shared_ptr<libssh2_channel> connect(const std::string& host, std::uint16_t port) { return add(host, port, {}); }
+  /// `variables` are those that the host takes of them, each by a round trip.
+  using variables = std::vector<std::pair<std::string, std::string>>;
+  std::shared_ptr<libssh2_channel> run(const std::string& command, variables sent = {}, std::function<void()> when_ended = {}) {
+    return add(command, 0, std::move(sent), std::move(when_ended));
+  }
+  std::shared_ptr<libssh2_channel> connect(const std::string& host, std::uint16_t port) { return add(host, port, {}, {}); }
   /// There will be no other channels: it ends with the last of those that there are. Any thread.
   void finish() {
     is_finished_.store(true);
@@ -107,7 +111,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
   using clock = std::chrono::steady_clock;
   static constexpr std::size_t buffer_bytes = 256 * 1024;
   static constexpr std::size_t memory_bytes = 64 * 1024 * 1024;  // without what its channels may hold
-  enum class step { open, start, write, end_writing, read, read_stderr, close, free };
+  enum class step { open, set, start, write, end_writing, read, read_stderr, close, free };
   /// Bytes between a channel and its user.
   struct queue {
     explicit queue(std::size_t size) : bytes(size) {}
@@ -134,6 +138,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     os::unique_fd near;    // our end of its stream
     std::string command;   // or the host to connect to
     std::uint16_t port = 0;
+    variables to_set;
     LIBSSH2_CHANNEL* channel = nullptr;
     step next = step::open;  // until it is open, and from its end on
     bool is_open = false;
@@ -146,7 +151,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     queue down{4 * buffer_bytes};  // so that one side goes on while the other does
   };
 
-  std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port, std::function<void()> when_ended);
+  std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port, variables sent, std::function<void()> when_ended);
   void wake() noexcept {
     const std::uint64_t one = 1;
     static_cast<void>(::write(waker_.get(), &one, sizeof one));
@@ -189,7 +194,7 @@ inline std::shared_ptr<libssh2_link> libssh2_link::start(libssh2_session session
   return link;
 }
 
-inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& what, std::uint16_t port, std::function<void()> when_ended) {
+inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& what, std::uint16_t port, variables sent, std::function<void()> when_ended) {
   auto [ours, theirs] = os::socket_pair();
   os::set_nonblocking(theirs.get());
   auto user = std::make_shared<libssh2_channel>();
@@ -200,6 +205,7 @@ inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& wha
   c->near = std::move(theirs);
   c->command = what;
   c->port = port;
+  c->to_set = std::move(sent);
   std::unique_lock lock(mutex_);
   if (!has_ended_) {
     added_.push_back(std::move(c));
@@ -333,8 +339,12 @@ inline bool libssh2_link::try_step(carried& c, step s) {
         c.is_open = true;
         c.next = step::write;  // and what else there is
       } else {
-        c.next = step::start;
+        c.next = c.to_set.empty() ? step::start : step::set;
       }
+      return true;
+    case step::set:  // it may refuse to
+      c.to_set.pop_back();
+      if (c.to_set.empty()) c.next = step::start;
       return true;
     case step::start:
       if (done == 0) {
@@ -373,6 +383,10 @@ inline long libssh2_link::call(carried& c, step s) {
       c.channel = c.port != 0 ? libssh2().channel_direct_tcpip_ex(session, c.command.c_str(), c.port, "127.0.0.1", 0)
                               : libssh2().channel_open_ex(session, type.data(), static_cast<unsigned>(type.size()), it_.window_bytes, LIBSSH2_CHANNEL_PACKET_DEFAULT, nullptr, 0);
       return c.channel != nullptr ? 0 : libssh2().session_last_errno(session);
+    }
+    case step::set: {
+      const auto& [name, value] = c.to_set.back();
+      return libssh2().channel_setenv_ex(c.channel, name.data(), static_cast<unsigned>(name.size()), value.data(), static_cast<unsigned>(value.size()));
     }
     case step::start: return libssh2().channel_process_startup(c.channel, "exec", 4, c.command.data(), static_cast<unsigned>(c.command.size()));
     case step::write: return libssh2().channel_write_ex(c.channel, 0, reinterpret_cast<const char*>(c.up.rest().data()), c.up.rest().size());

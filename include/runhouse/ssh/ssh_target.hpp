@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace rh::detail {
@@ -28,6 +29,7 @@ struct ssh_target {
   std::string agent;            ///< its socket; empty: none
   bool only_key_files = false;  ///< of the agent's keys only those that have a file
   ssh_answers answers;
+  std::vector<std::pair<std::string, std::string>> variables;  ///< of commands there: SetEnv
 };
 
 }  // namespace rh::detail

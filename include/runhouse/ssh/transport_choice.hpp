@@ -78,8 +78,7 @@ inline std::string need_of_program(const ssh_config& config, const transport_fac
     const char* name;
   };
   for (const asked& a : {asked{"pkcs11provider", "PKCS11Provider"}, {"certificatefile", "CertificateFile"}, {"knownhostscommand", "KnownHostsCommand"},
-                         {"revokedhostkeys", "RevokedHostKeys"}, {"bindaddress", "BindAddress"}, {"bindinterface", "BindInterface"},
-                         {"setenv", "SetEnv"}}) {
+                         {"revokedhostkeys", "RevokedHostKeys"}, {"bindaddress", "BindAddress"}, {"bindinterface", "BindInterface"}}) {
     if (!config.value(a.keyword).empty()) return std::string("the configuration has a ") + a.name;
   }
   for (const asked& a : {asked{"compression", "Compression"}, {"forwardagent", "ForwardAgent"}, {"checkhostip", "CheckHostIP"},

@@ -205,6 +205,10 @@ inline ssh_target target_of(const ssh_config& config, const ssh_host& host) {
     target.agent = user_configuration::expanded(agent, config, name);
   }
   target.only_key_files = config.is_on("identitiesonly");
+  for (const std::string& set : config.values("setenv")) {
+    const std::size_t sign = std::min(set.find('='), set.size());
+    target.variables.emplace_back(set.substr(0, sign), set.substr(std::min(sign + 1, set.size())));
+  }
   if (const std::string keys = config.text("pubkeyauthentication"); keys == "no" || keys == "false") {
     target.key_files.clear();
     target.agent.clear();
