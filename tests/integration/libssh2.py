@@ -114,6 +114,24 @@ def let_in(far):
     check("an agent that is gone", line.startswith("authentication_failed: ") and "does not answer" in line, line)
 
 
+def odd_agents(far):
+    for what, serve in (("closes", lambda near: None), ("says nothing", lambda near: time.sleep(12)), ("says what is none", lambda near: near.sendall(b"\xff" * 4096))):
+        path = far.folder / f"agent_that_{what.replace(' ', '_')}"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+
+            def attend():
+                near, _ = listener.accept()
+                with near:
+                    near.recv(4096)
+                    serve(near)
+            threading.Thread(target=attend, daemon=True).start()
+            started = time.monotonic()
+            line = first_line(far, key="", agent=str(path))
+            check(f"an agent that {what}", "authentication_failed: " in line and time.monotonic() - started < 15, line)
+
+
 def commands(far):
     one = Session(far)
     check("what a command says, and how it ended", (line := one.ask("r0 echo out; echo err >&2; exit 3")).startswith("4 other, exited with code 3, said 'err"), line)
@@ -176,6 +194,12 @@ def passwords():
             check(what, (line := first_line(far, key="", passphrase="what it is")) == "logged in", line)
             line = first_line(far, key="", passphrase="another")
             check(f"{what}: a wrong one, three times", line.startswith("authentication_failed: ") and line.count("a password") + line.count("answers to its questions") >= 3, line)
+            if "UsePAM yes" in lines:
+                with sshd.Machine(server=[*lines, "AuthenticationMethods publickey,keyboard-interactive"]) as strict:
+                    subprocess.run(["chpasswd"], input=f"{strict.account.name}:what it is", text=True, check=True)
+                    check("a key, and then a password", (answer := first_line(strict, passphrase="what it is")) == "logged in", answer)
+                    answer = first_line(strict)
+                    check("a key alone does not do then", answer.startswith("authentication_failed: "), answer)
             line = first_line(far, key="")
             check(f"{what}: none", line.startswith("authentication_failed: "), line)
 
@@ -183,7 +207,7 @@ def passwords():
 def main():
     with sshd.Machine() as far:
         (far.folder / "known_all").write_text(f"* {pathlib.Path(f'{far.server.host_key}.pub').read_text()}")
-        for scenario in (let_in, commands, broken):
+        for scenario in (let_in, odd_agents, commands, broken):
             started = time.monotonic()
             scenario(far)
             print(f"{time.monotonic() - started:6.1f} s  {scenario.__name__}", flush=True)

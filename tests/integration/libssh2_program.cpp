@@ -96,6 +96,11 @@ int main(int argc, char** argv) {
     target.known_hosts_files.emplace_back(one);
     files.remove_prefix(std::min(one.size() + 1, files.size()));
   }
+  target.ciphers = {"aes256-ctr", "aes128-ctr"};
+  target.macs = {"hmac-sha2-256", "hmac-sha2-512"};
+  for (const std::string_view one : d::libssh2_methods::key_exchanges) target.key_exchanges.emplace_back(one);
+  for (const std::string_view one : d::libssh2_methods::host_keys) target.host_key_types.emplace_back(one);
+  target.new_keys_file = target.known_hosts_files.empty() ? "" : target.known_hosts_files.front();
   if (*argv[5] != '\0') target.key_files = {argv[5]};
   target.agent = argv[6];
   const std::string passphrase = argv[7];

@@ -124,6 +124,7 @@ TEST_CASE("what needs the program, and is named", "[ssh][choice]") {
                        {"macs hmac-sha2-256-etm@openssh.com", "MACs"},
                        {"kexalgorithms sntrup761x25519-sha512@openssh.com", "KexAlgorithms"},
                        {"hostkeyalgorithms rsa-sha2-512,rsa-sha2-256", "HostKeyAlgorithms"},
+                       {"userknownhostsfile /home/me/known hosts", "blanks"},
                        {"preferredauthentications gssapi-with-mic", "PreferredAuthentications are gssapi-with-mic"},
                        {"pubkeyauthentication false", "no keys"}}) {
     const std::string why = program_because(with(r.line));

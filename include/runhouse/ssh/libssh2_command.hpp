@@ -22,6 +22,9 @@ class libssh2_command final : public ssh_command {
   /// Through each of `way` but the last, to that one, where it is run. Blocks, for limits::connect at most with each host.
   /// Errors: as libssh2_login::run; errc::host_unreachable.
   static std::shared_ptr<ssh_command> start(std::span<const ssh_target> way, const std::string& command);
+  ~libssh2_command() override {
+    if (link_) link_->finish();
+  }
 
   os::duplex take_stream() noexcept override { return channel_->take_stream(); }
   std::string said() const override { return channel_->said(); }

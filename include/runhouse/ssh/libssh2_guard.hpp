@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/core/limits.hpp>
 #include <runhouse/ssh/libssh2_api.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
 #include <malloc.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -24,11 +27,13 @@ class libssh2_guard {
   libssh2_guard(const libssh2_guard&) = delete;
   libssh2_guard& operator=(const libssh2_guard&) = delete;
 
-  /// Over a connection to the host. Null without memory.
+  /// Over a connection to the host; -1: for an agent alone. Null without memory.
   LIBSSH2_SESSION* make_session(int socket) {
     socket_ = socket;
     LIBSSH2_SESSION* const made = libssh2().session_init_ex(&allocate, &release, &reallocate, this);
-    if (made != nullptr) libssh2().session_callback_set(made, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
+    if (made == nullptr) return nullptr;
+    libssh2().session_callback_set(made, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
+    libssh2().session_callback_set(made, LIBSSH2_CALLBACK_SEND, reinterpret_cast<void*>(&send));
     return made;
   }
   static libssh2_guard& of(void** abstract) noexcept { return *static_cast<libssh2_guard*>(*abstract); }
@@ -40,6 +45,15 @@ class libssh2_guard {
   void socket_is_ready() noexcept { is_drained_ = false; }
   /// How many bytes it may hold from now on.
   void set_memory(std::size_t bytes) noexcept { most_memory_ = bytes; }
+  /// Whether a small packet can be sent whole. libssh2 makes some on its stack, and cannot go on with the rest of one.
+  bool may_send() noexcept {
+    if (!has_sent_) return true;
+    pollfd room{socket_, POLLOUT, 0};
+    has_sent_ = ::poll(&room, 1, 0) != 1;
+    return !has_sent_;
+  }
+  /// How long an agent may take to answer.
+  void set_agent_wait(std::chrono::milliseconds longest) noexcept { agent_wait_ = longest; }
   /// The host is trusted with as many bytes as it likes.
   void logged_in() noexcept { left_ = std::numeric_limits<std::uint64_t>::max(); }
   /// It has sent all that it may before one is logged in.
@@ -76,9 +90,11 @@ class libssh2_guard {
   /// As libssh2 wants it: minus errno.
   static ssize_t receive(libssh2_socket_t socket, void* into, std::size_t bytes, int flags, void** abstract) noexcept {
     libssh2_guard& self = of(abstract);
-    if (socket != self.socket_) {  // an agent's
-      const ssize_t said = ::recv(socket, into, bytes, flags);
-      return said < 0 ? -errno : said;
+    if (socket != self.socket_) {  // an agent's, which is waited for: libssh2 reads on until there is an error
+      pollfd p{socket, POLLIN, 0};
+      if (::poll(&p, 1, static_cast<int>(self.agent_wait_.count())) != 1) return -ETIMEDOUT;
+      const ssize_t said = ::recv(socket, into, bytes, flags | MSG_DONTWAIT);
+      return said < 0 ? -errno : said == 0 ? -ECONNRESET : said;
     }
     self.has_flooded_ = self.left_ == 0;
     if (self.has_flooded_) return -ECONNABORTED;
@@ -93,7 +109,16 @@ class libssh2_guard {
     return got;
   }
 
+  static ssize_t send(libssh2_socket_t socket, const void* from, std::size_t bytes, int flags, void** abstract) noexcept {
+    libssh2_guard& self = of(abstract);
+    self.has_sent_ = self.has_sent_ || socket == self.socket_;
+    const ssize_t sent = ::send(socket, from, bytes, flags | MSG_NOSIGNAL);
+    return sent < 0 ? (errno == EINTR ? -EAGAIN : -errno) : sent;
+  }
+
   int socket_ = -1;
+  std::chrono::milliseconds agent_wait_ = limits::connect / 2;
+  bool has_sent_ = false;  // since there was room
   std::size_t memory_ = 0;
   std::size_t most_memory_ = 16 * 1024 * 1024;
   std::size_t readable_ = bytes_of_call;

@@ -160,7 +160,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
   bool is_wanted();
   bool take_turn();
   bool serve_channel(carried& c);
-  bool try_step(carried& c, step s);
+  bool try_step(carried& c, step s, bool is_again = false);
   long call(carried& c, step s);
   bool move_near(carried& c);
   void end(carried& c);
@@ -176,6 +176,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
   bool has_ended_ = false;
   std::string why_;
   std::list<std::unique_ptr<carried>> channels_;
+  bool is_full_ = false;      // nothing is sent before there is room
   carried* stuck_ = nullptr;  // whose call must be made again
   step stuck_at_{};
   carried* opening_ = nullptr;
@@ -224,7 +225,7 @@ inline void libssh2_link::serve() noexcept {
       if (!take_turn()) wait_for_work();
     }
     it_.guard->begin_call();
-    libssh2().session_disconnect_ex(it_.session.get(), SSH_DISCONNECT_BY_APPLICATION, "done", "");
+    if (stuck_ == nullptr && it_.guard->may_send()) libssh2().session_disconnect_ex(it_.session.get(), SSH_DISCONNECT_BY_APPLICATION, "done", "");
     end_all("it was given up");
   } catch (const std::exception& e) {
     end_all(e.what());
@@ -247,9 +248,10 @@ inline bool libssh2_link::is_wanted() {
 
 /// True if something was done, so that there may be more to do.
 inline bool libssh2_link::take_turn() {
+  is_full_ = false;
   if (stuck_ != nullptr) {
     carried& c = *std::exchange(stuck_, nullptr);
-    const bool went_on = try_step(c, stuck_at_);
+    const bool went_on = try_step(c, stuck_at_, true);
     if (stuck_ != nullptr) return false;
     if (went_on && opening_ == &c) opening_ = nullptr;
   }
@@ -316,7 +318,11 @@ inline bool libssh2_link::move_near(carried& c) {
 }
 
 /// True if it went on. Where it must be made again before anything else, stuck_ says so.
-inline bool libssh2_link::try_step(carried& c, step s) {
+inline bool libssh2_link::try_step(carried& c, step s, bool is_again) {
+  if (!is_again && !it_.guard->may_send()) {
+    is_full_ = true;
+    return false;
+  }
   const long done = call(c, s);
   if (done == LIBSSH2_ERROR_EAGAIN) {
     if ((libssh2().session_block_directions(it_.session.get()) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0) {
@@ -447,7 +453,7 @@ inline void libssh2_link::end_all(const std::string& why) noexcept {
 inline int libssh2_link::time_to_wait() {
   int seconds = static_cast<int>(limits::silence.count());
   it_.guard->begin_call();
-  if (stuck_ == nullptr && libssh2().keepalive_send(it_.session.get(), &seconds) == LIBSSH2_ERROR_SOCKET_SEND) {
+  if (stuck_ == nullptr && it_.guard->may_send() && libssh2().keepalive_send(it_.session.get(), &seconds) == LIBSSH2_ERROR_SOCKET_SEND) {
     fail(errc::connection_lost, "the connection broke: " + it_.last_error());
   }
   return std::max(seconds, 1) * 1000;
@@ -457,10 +463,11 @@ inline void libssh2_link::wait_for_work() {
   const int longest = time_to_wait();
   waits_.clear();
   waits_.push_back({waker_.get(), POLLIN, 0});
-  const bool must_write = stuck_ != nullptr;
+  const bool must_write = stuck_ != nullptr || is_full_;
   // What nobody would take now stays in the socket, and the host waits.
-  const bool may_read = must_write || channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->down.room().empty() || !c->up.is_empty(); });
-  waits_.push_back({it_.socket.get(), static_cast<short>((may_read ? POLLIN : 0) | (must_write ? POLLOUT : 0)), 0});
+  const bool may_read = channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->down.room().empty() || !c->up.is_empty(); });
+  const short socket_events = must_write ? POLLOUT : may_read ? POLLIN : short{0};
+  waits_.push_back({socket_events != 0 ? it_.socket.get() : -1, socket_events, 0});
   for (const auto& c : channels_) {
     const bool is_waited_for = c->is_open && !must_write;
     const short events = static_cast<short>((c->up.is_empty() && !c->near_has_ended ? POLLIN : 0) | (!c->down.is_empty() ? POLLOUT : 0));

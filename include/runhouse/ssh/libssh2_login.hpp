@@ -120,6 +120,8 @@ class libssh2_login {
   void check_host_key();
   void authenticate();
   bool by_agent();
+  bool may_sign_with(std::string_view type) const;
+  [[noreturn]] void fail_login(const std::string& what);
   bool by_key_file(const std::string& path);
   bool by_questions();
   bool by_password();
@@ -159,7 +161,8 @@ inline libssh2_agent_ptr open_agent(LIBSSH2_SESSION* session, const std::string&
 inline std::vector<std::string> key_types_of_agent(const std::string& socket) {
   std::vector<std::string> types;
   if (socket.empty() || libssh2_api::find() == nullptr) return types;
-  const std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session(libssh2().session_init_ex(nullptr, nullptr, nullptr, nullptr));
+  libssh2_guard guard;
+  const std::unique_ptr<LIBSSH2_SESSION, libssh2_session_deleter> session(guard.make_session(-1));
   if (!session) throw std::bad_alloc();
   const libssh2_agent_ptr agent = open_agent(session.get(), socket);
   libssh2_agent_publickey* key = nullptr;
@@ -218,17 +221,17 @@ inline void libssh2_login::shake_hands() {
     for (const auto& name : names) list += (list.empty() ? "" : ",") + std::string(name);
     return list;
   };
-  for (const int what : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC}) prefer(what, joined(libssh2_methods::ciphers));
-  for (const int what : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) prefer(what, joined(libssh2_methods::macs));
-  prefer(LIBSSH2_METHOD_KEX, joined(libssh2_methods::key_exchanges));
+  for (const int what : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC}) prefer(what, joined(target_.ciphers));
+  for (const int what : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) prefer(what, joined(target_.macs));
+  prefer(LIBSSH2_METHOD_KEX, joined(target_.key_exchanges));
 
   // The type that is known comes first: with another one the host would seem to have changed.
   known_hosts known(target_.known_as, target_.known_port);
   for (const std::string& file : target_.known_hosts_files) known.add_file(file);
   std::vector<std::string> types = known.types();
-  std::erase_if(types, [](const std::string& t) { return std::ranges::find(libssh2_methods::host_keys, t) == libssh2_methods::host_keys.end(); });
-  for (const std::string_view type : libssh2_methods::host_keys) {
-    if (std::ranges::find(types, type) == types.end()) types.emplace_back(type);
+  std::erase_if(types, [&](const std::string& t) { return std::ranges::find(target_.host_key_types, t) == target_.host_key_types.end(); });
+  for (const std::string& type : target_.host_key_types) {
+    if (std::ranges::find(types, type) == types.end()) types.push_back(type);
   }
   prefer(LIBSSH2_METHOD_HOSTKEY, joined(types));
 
@@ -257,7 +260,7 @@ inline void libssh2_login::check_host_key() {
     case kind::by_authority:
       throw libssh2_incapable(errc::host_key_refused, shown + ", which an authority is to have signed (" + verdict.where + "); libssh2 cannot check that", {});
     case kind::unknown: {
-      const std::string file = target_.known_hosts_files.empty() ? std::string() : target_.known_hosts_files.front();
+      const std::string& file = target_.new_keys_file;
       if (target_.accepts_new_keys && !file.empty()) {
         try {
           return add_known_host(file, known.line_for(key, target_.hashes_new_keys));
@@ -304,24 +307,28 @@ inline void libssh2_login::authenticate() {
   constexpr std::int64_t bytes_of_microsecond = 400;
   it_.window_bytes = static_cast<std::uint32_t>(
       std::clamp<std::int64_t>(trip.count() * bytes_of_microsecond, libssh2_session::least_window_bytes, libssh2_session::most_window_bytes));
-  if (offers("publickey")) {
-    if (by_agent()) return;
-    for (const std::string& path : target_.key_files) {
-      if (by_key_file(path)) return;
-    }
+  if (by_agent()) return;
+  for (const std::string& path : target_.key_files) {
+    if (offers("publickey") && by_key_file(path)) return;
   }
   if (target_.answers.question) {
-    if (offers("keyboard-interactive") && by_questions()) return;
-    if (!gave_up_ && offers("password") && by_password()) return;
+    if (target_.may_ask && offers("keyboard-interactive") && by_questions()) return;
+    if (!gave_up_ && target_.may_send_password && offers("password") && by_password()) return;
   }
-  fail(errc::authentication_failed, target_.name + " did not let " + target_.user + " in. It takes: " + (methods_.empty() ? "nothing" : methods_) +
+  fail_login(target_.name + " did not let " + target_.user + " in. It takes: " + (methods_.empty() ? "nothing" : methods_) +
                                         "; tried: " + (tried_.empty() ? "nothing, as there was no key that libssh2 can use" : tried_) +
                                         ". Load a key by ssh-add, or copy one there by ssh-copy-id");
 }
 
+/// Where nobody answers its questions, the program may have a way that this has not: a key of another type, or Kerberos.
+inline void libssh2_login::fail_login(const std::string& what) {
+  if (target_.answers.question) fail(errc::authentication_failed, what);
+  throw libssh2_incapable(errc::authentication_failed, what, {});
+}
+
 inline bool libssh2_login::has_file(std::string_view blob) const {
   return std::ranges::any_of(target_.key_files, [&](const std::string& path) {
-    std::ifstream in(path + ".pub");
+    std::ifstream in(path.ends_with(".pub") ? path : path + ".pub");
     std::string type, key;
     in >> type >> key;
     const auto bytes = from_base64(key);
@@ -339,26 +346,45 @@ bool libssh2_login::lets_in(Call call, const std::string& by) {
   const bool is_broken = done == LIBSSH2_ERROR_SOCKET_DISCONNECT || done == LIBSSH2_ERROR_SOCKET_SEND || it_.guard->has_ended();
   if (is_broken && ++failed_ways_ == 1) fail_connection("it was asked to let " + target_.user + " in");
   if (is_broken) {
-    fail(errc::authentication_failed, target_.name + " did not let " + target_.user + " in, and closed the connection: it may take no more tries than it got. Tried: " +
+    fail_login(target_.name + " did not let " + target_.user + " in, and closed the connection: it may take no more tries than it got. Tried: " +
                                           tried_ + ". Name the right key by IdentityFile, with IdentitiesOnly yes");
   }
   ++failed_ways_;
+  // It may have taken it for one of several things that it wants.
+  if (target_.answers.question) {
+    const char* list = nullptr;
+    finish([&] {
+      list = libssh2().userauth_list(it_.session.get(), target_.user.c_str(), static_cast<unsigned>(target_.user.size()));
+      return list != nullptr ? 0 : libssh2().session_last_errno(it_.session.get());
+    });
+    if (list != nullptr) methods_ = list;
+  }
   return false;
 }
 
+inline bool libssh2_login::may_sign_with(std::string_view type) const {
+  return transport::signs_with(type) && (target_.key_types.empty() || std::ranges::find(target_.key_types, type) != target_.key_types.end());
+}
+
+/// First those of its keys that have a file, as ssh does, then the others.
 inline bool libssh2_login::by_agent() {
-  if (target_.agent.empty()) return false;
+  if (target_.agent.empty() || !offers("publickey")) return false;
   const libssh2_agent_ptr agent = open_agent(it_.session.get(), target_.agent);
   if (!agent) {
     tried("the agent at " + target_.agent + ", which does not answer");
     return false;
   }
-  libssh2_agent_publickey* key = nullptr;
-  while (libssh2().agent_get_identity(agent.get(), &key, key) == 0) {
-    const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
-    const std::string type(type_of(blob));
-    if (!transport::signs_with(type) || (target_.only_key_files && !has_file(blob))) continue;
-    if (lets_in([&] { return libssh2().agent_userauth(agent.get(), target_.user.c_str(), key); }, "the agent's " + type + " " + fingerprint_of(blob))) return true;
+  it_.guard->set_agent_wait(limits::somebody_answers);  // it may ask whether to sign
+  for (const bool with_file : {true, false}) {
+    if (!with_file && target_.only_key_files) break;
+    libssh2_agent_publickey* key = nullptr;
+    while (libssh2().agent_get_identity(agent.get(), &key, key) == 0) {
+      const std::string blob(reinterpret_cast<const char*>(key->blob), key->blob_len);
+      const std::string type(type_of(blob));
+      if (!may_sign_with(type) || has_file(blob) != with_file || !offers("publickey")) continue;
+      const auto sign = [&] { return libssh2().agent_userauth(agent.get(), target_.user.c_str(), key); };
+      if (lets_in(sign, "the agent's " + type + " " + fingerprint_of(blob))) return true;
+    }
   }
   return false;
 }
@@ -367,7 +393,7 @@ inline bool libssh2_login::by_key_file(const std::string& path) {
   std::ifstream in(path);
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   const std::optional<key_facts> facts = facts_of_key(text);
-  if (!facts || (!facts->type.empty() && !transport::signs_with(facts->type))) return false;
+  if (!facts || (!facts->type.empty() && !may_sign_with(facts->type))) return false;
   std::string passphrase;
   if (facts->is_encrypted) {
     const auto answer = target_.answers.passphrase ? answered([&] { return target_.answers.passphrase(path); }) : std::nullopt;
@@ -407,7 +433,7 @@ inline bool libssh2_login::by_questions() {
     for (int i = 0; i < count && !self.gave_up_; ++i) {
       std::optional<std::string> answer;
       try {
-        answer = self.answered([&] { return self.target_.answers.question(std::string(prompts[i].text, prompts[i].length), prompts[i].echo == 0); });
+        answer = self.answered([&] { return self.target_.answers.question("(" + self.target_.user + "@" + self.target_.name + ") " + std::string(prompts[i].text, prompts[i].length), prompts[i].echo == 0); });
       } catch (...) {  // it goes through C: taken for no answer
       }
       self.gave_up_ = !answer;

@@ -14,7 +14,7 @@
 
 namespace rh {
 
-/// Who answers what a login asks, where libssh2 carries it. What is empty answers nothing. They are called on a thread of the
+/// Who answers what a login asks, where libssh2 carries it; not what hosts on the way there ask. What is empty answers nothing. They are called on a thread of the
 /// library's own, one at a time, and again when a connection that was lost is made again.
 struct ssh_answers {
   /// The passphrase of a key file; nothing: the key is left out.

@@ -88,6 +88,11 @@ inline transport_choice ssh_way::choose(std::vector<ssh_target>& way) const {
   facts.wanted = wanted;
   facts.wanted_by = std::move(by);
   transport_choice choice = choose_transport(config, facts);
+  if (choice.by == ssh_transport::libssh2) {
+    if (const std::string why = transport::need_of_trust(config); !why.empty()) {
+      fail(errc::unknown_cluster, name() + " is not reached by libssh2, though " + choice.why + ": " + why + ", which only the ssh program heeds");
+    }
+  }
   if (choice.by != ssh_transport::libssh2) return choice;
   if (std::string why = add_jumps(config.value("proxyjump"), way); !why.empty()) return {ssh_transport::program, std::move(why)};
   way.push_back(std::move(target));
@@ -101,7 +106,7 @@ inline std::string ssh_way::add_jumps(const std::string& list, std::vector<ssh_t
     const std::string hop = list.substr(begin, end - begin);
     begin = end + 1;
     const bool has_port = hop.find("://") == hop.npos && hop.rfind(':') != hop.npos;
-    const ssh_host host = ssh_host(has_port ? "ssh://" + hop : hop).answers(host_.answers());
+    const ssh_host host(has_port ? "ssh://" + hop : hop);  // whose questions are not those of the host
     const auto config = configuration_of(host);
     ssh_target target = target_of(config ? *config : default_configuration(host), host);
     target.name = hop;
@@ -123,7 +128,7 @@ inline std::shared_ptr<ssh_command> ssh_way::run(const std::string& command) {
     try {
       return libssh2_command::start(way, command);
     } catch (const libssh2_incapable& e) {
-      if (choice.why.ends_with(" wants it")) throw;
+      if (choice.why.ends_with(" wants it") || choice.why == no_ssh_program) throw;
       is_by({ssh_transport::program, e.what()});
     }
   }

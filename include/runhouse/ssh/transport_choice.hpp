@@ -45,6 +45,8 @@ struct transport_facts {
   bool by_authority = false;                  ///< an authority signs the host's keys
 };
 
+inline constexpr const char* no_ssh_program = "there is no program 'ssh'";
+
 struct transport_choice {
   ssh_transport by;
   std::string why;  ///< "the configuration has a ProxyCommand"
@@ -66,9 +68,34 @@ inline bool allows_one(const ssh_config& config, std::string_view keyword, std::
 /// Whether libssh2 signs with keys of this type in all its versions.
 inline bool signs_with(std::string_view type) { return type == "ssh-ed25519" || type.starts_with("ecdsa-sha2-nistp"); }
 
+/// What says whether a host is to be trusted, or how it is reached, and libssh2 would pass over; empty if nothing does.
+inline std::string need_of_trust(const ssh_config& config) {
+  if (!config.value("proxycommand").empty()) return "the configuration has a ProxyCommand";
+  struct asked {
+    const char* keyword;
+    const char* name;
+  };
+  for (const asked& a : {asked{"knownhostscommand", "KnownHostsCommand"}, {"revokedhostkeys", "RevokedHostKeys"}}) {
+    if (!config.value(a.keyword).empty()) return std::string("the configuration has a ") + a.name;
+  }
+  if (const std::string dns = config.value("verifyhostkeydns"); !dns.empty() && dns != "no" && dns != "false") return "the configuration has VerifyHostKeyDNS " + dns;
+  for (const char* keyword : {"userknownhostsfile", "globalknownhostsfile"}) {
+    const std::string files = config.value(keyword);
+    for (std::size_t begin = 0; begin < files.size();) {
+      const std::size_t end = std::min(files.find(' ', begin), files.size());
+      const std::string file = files.substr(begin, end - begin);
+      if (!file.empty() && file.front() != '/' && !file.starts_with("~/") && file.front() != '%') {
+        return "the configuration's files of known hosts (" + files + ") may have blanks in their names";
+      }
+      begin = end + 1;
+    }
+  }
+  return {};
+}
+
 /// Why the program is needed; empty if it is not.
 inline std::string need_of_program(const ssh_config& config, const transport_facts& facts) {
-  if (!config.value("proxycommand").empty()) return "the configuration has a ProxyCommand";
+  if (std::string why = need_of_trust(config); !why.empty()) return why;
   if (facts.has_master) return "a connection that is shared by ControlMaster is there";
   if (const std::string master = config.text("controlmaster"); !master.empty() && master != "false" && master != "no") {
     return "the configuration shares connections (ControlMaster " + master + ")";
@@ -77,15 +104,13 @@ inline std::string need_of_program(const ssh_config& config, const transport_fac
     const char* keyword;
     const char* name;
   };
-  for (const asked& a : {asked{"pkcs11provider", "PKCS11Provider"}, {"certificatefile", "CertificateFile"}, {"knownhostscommand", "KnownHostsCommand"},
-                         {"revokedhostkeys", "RevokedHostKeys"}, {"bindaddress", "BindAddress"}, {"bindinterface", "BindInterface"}}) {
+  for (const asked& a : {asked{"pkcs11provider", "PKCS11Provider"}, {"certificatefile", "CertificateFile"}, {"bindaddress", "BindAddress"}, {"bindinterface", "BindInterface"}}) {
     if (!config.value(a.keyword).empty()) return std::string("the configuration has a ") + a.name;
   }
   for (const asked& a : {asked{"compression", "Compression"}, {"forwardagent", "ForwardAgent"}, {"checkhostip", "CheckHostIP"},
                          {"nohostauthenticationforlocalhost", "NoHostAuthenticationForLocalhost"}, {"hostbasedauthentication", "HostbasedAuthentication"}}) {
     if (const std::string text = config.value(a.keyword); !text.empty() && text != "no" && text != "false") return std::string("the configuration has ") + a.name + " " + text;
   }
-  if (const std::string dns = config.value("verifyhostkeydns"); !dns.empty() && dns != "no" && dns != "false") return "the configuration has VerifyHostKeyDNS " + dns;
   if (const std::string strict = config.text("stricthostkeychecking"); strict == "no" || strict == "off" || strict == "false") {
     return "the configuration does not check host keys (StrictHostKeyChecking " + strict + ")";
   }
@@ -119,7 +144,7 @@ inline std::string need_of_program(const ssh_config& config, const transport_fac
 
 inline transport_choice choose_transport(const ssh_config& config, const transport_facts& facts) {
   if (facts.wanted) return {*facts.wanted, facts.wanted_by + " wants it"};
-  if (!facts.has_program) return {ssh_transport::libssh2, "there is no program 'ssh'"};
+  if (!facts.has_program) return {ssh_transport::libssh2, no_ssh_program};
   if (!facts.has_libssh2) return {ssh_transport::program, "there is no libssh2.so.1 on this machine"};
   std::string why = transport::need_of_program(config, facts);
   if (!why.empty()) return {ssh_transport::program, std::move(why)};

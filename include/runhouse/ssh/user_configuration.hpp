@@ -27,6 +27,7 @@
 #include <optional>
 #include <poll.h>
 #include <pwd.h>
+#include <span>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -54,11 +55,20 @@ inline transport_facts facts_of(const ssh_config& config, const ssh_target& targ
 
 namespace user_configuration {
 
+/// A field of this user's entry in the list of accounts.
+inline std::string of_account(char* passwd::* field) {
+  std::vector<char> text(16 * 1024);
+  passwd entry{};
+  passwd* found = nullptr;
+  if (::getpwuid_r(::getuid(), &entry, text.data(), text.size(), &found) != 0 || found == nullptr || entry.*field == nullptr) return {};
+  return entry.*field;
+}
+
 /// The account's, as ssh has it, not $HOME.
 inline std::string home() {
-  const passwd* entry = ::getpwuid(::getuid());
+  const std::string folder = of_account(&passwd::pw_dir);
   const char* variable = std::getenv("HOME");
-  return entry != nullptr && entry->pw_dir != nullptr ? entry->pw_dir : variable != nullptr ? variable : "";
+  return !folder.empty() || variable == nullptr ? folder : variable;
 }
 
 /// A path with ssh's tokens; empty where it has one that is not known here.
@@ -91,9 +101,28 @@ inline std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-inline std::string user_name() {
-  const passwd* entry = ::getpwuid(::getuid());
-  return entry != nullptr ? entry->pw_name : "";
+inline std::string user_name() { return of_account(&passwd::pw_name); }
+
+/// The files of such a keyword, which is printed without quotes: a name with a blank in it cannot be told from two.
+inline std::vector<std::string> files_of(const ssh_config& config, std::string_view keyword) {
+  std::vector<std::string> files;
+  const std::string text = config.value(keyword);
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find(' ', begin), text.size());
+    if (end > begin) files.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return files;
+}
+
+/// Of those of ours that the configuration allows; all where it says nothing of them.
+inline std::vector<std::string> allowed(const ssh_config& config, std::string_view keyword, std::span<const std::string_view> ours) {
+  const std::vector<std::string> said = config.words(keyword);
+  std::vector<std::string> both;
+  for (const std::string_view one : ours) {
+    if (said.empty() || std::ranges::find(said, one) != said.end()) both.emplace_back(one);
+  }
+  return both;
 }
 
 }  // namespace user_configuration
@@ -131,6 +160,9 @@ inline std::optional<ssh_config> configuration_of(const ssh_host& host) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0 || printed.size() + said.size() > 1024 * 1024) {
       process.signal_group(SIGKILL);
+      pollfd killed{process.pidfd(), POLLIN, 0};
+      ::poll(&killed, 1, 1000);
+      process.try_wait();
       fail(errc::timed_out, "'ssh -G " + host.name() + "' did not end; a Match exec of its configuration may hang");
     }
     if (::poll(both, 2, static_cast<int>(left)) <= 0) continue;
@@ -138,13 +170,17 @@ inline std::optional<ssh_config> configuration_of(const ssh_host& host) {
       if (p.fd < 0 || p.revents == 0) continue;
       const ssize_t n = ::read(p.fd, block.data(), block.size());
       if (n > 0) (p.fd == out.get() ? printed : said).append(block.data(), static_cast<std::size_t>(n));
-      if (n <= 0 && errno != EINTR) p.fd = -1;
+      if (n == 0 || (n < 0 && errno != EINTR)) p.fd = -1;
     }
   }
   pollfd end{process.pidfd(), POLLIN, 0};
-  ::poll(&end, 1, static_cast<int>(std::chrono::milliseconds(limits::connect).count()));
+  while (::poll(&end, 1, static_cast<int>(std::chrono::milliseconds(limits::connect).count())) < 0 && errno == EINTR) {
+  }
   const os::exit_status ended = process.try_wait().value_or(os::exit_status{});
-  if (ended.kind == os::exit_status::how::exited && ended.number == 0) return ssh_config(printed);
+  const ssh_config config(printed);
+  // Where SIGCHLD is ignored nobody knows how it ended.
+  const bool is_well = ended.kind == os::exit_status::how::exited ? ended.number == 0 : ended.kind == os::exit_status::how::unknown;
+  if (is_well && !config.host_name().empty()) return config;
   while (said.ends_with('\n') || said.ends_with('\r')) said.pop_back();
   fail(errc::unknown_cluster, "ssh does not take '" + host.name() + "': " + (said.empty() ? "'ssh -G' " + ended.text() : said));
 }
@@ -187,8 +223,10 @@ inline ssh_target target_of(const ssh_config& config, const ssh_host& host) {
   target.known_as = alias.empty() ? target.host : alias;
   target.known_port = alias.empty() ? target.port : std::uint16_t{0};
   for (const char* keyword : {"userknownhostsfile", "globalknownhostsfile"}) {
-    for (const std::string& file : config.words(keyword)) target.known_hosts_files.push_back(user_configuration::expanded(file, config, name));
+    for (const std::string& file : user_configuration::files_of(config, keyword)) target.known_hosts_files.push_back(user_configuration::expanded(file, config, name));
   }
+  const auto of_user = user_configuration::files_of(config, "userknownhostsfile");
+  if (!of_user.empty()) target.new_keys_file = user_configuration::expanded(of_user.front(), config, name);
   std::erase(target.known_hosts_files, "");
   target.accepts_new_keys = config.text("stricthostkeychecking") == "accept-new";
   target.hashes_new_keys = config.is_on("hashknownhosts");
@@ -209,6 +247,18 @@ inline ssh_target target_of(const ssh_config& config, const ssh_host& host) {
     const std::size_t sign = std::min(set.find('='), set.size());
     target.variables.emplace_back(set.substr(0, sign), set.substr(std::min(sign + 1, set.size())));
   }
+  target.ciphers = user_configuration::allowed(config, "ciphers", libssh2_methods::ciphers);
+  target.macs = user_configuration::allowed(config, "macs", libssh2_methods::macs);
+  target.key_exchanges = user_configuration::allowed(config, "kexalgorithms", libssh2_methods::key_exchanges);
+  target.host_key_types = user_configuration::allowed(config, "hostkeyalgorithms", libssh2_methods::host_keys);
+  target.key_types = config.words("pubkeyacceptedalgorithms");
+  const std::vector<std::string> preferred = config.words("preferredauthentications");
+  const auto is_allowed = [&](const char* keyword, const char* method) {
+    const std::string said = config.text(keyword);
+    return said != "no" && said != "false" && (preferred.empty() || std::ranges::find(preferred, method) != preferred.end());
+  };
+  target.may_ask = is_allowed("kbdinteractiveauthentication", "keyboard-interactive");
+  target.may_send_password = is_allowed("passwordauthentication", "password");
   if (const std::string keys = config.text("pubkeyauthentication"); keys == "no" || keys == "false") {
     target.key_files.clear();
     target.agent.clear();
