@@ -40,6 +40,11 @@ TEST_CASE("a path is the system's by its folder, and no path is the kernel's", "
   CHECK(is_system_path(""));
   CHECK_FALSE(is_system_path("/usr/local/lib/libown.so"));
   CHECK_FALSE(is_system_path("/home/me/libown.so"));
+  const std::string copied = "/home/me/.runhouse/programs/" + std::string(64, 'a');
+  CHECK(is_system_path(copied + "/system/libc.so.6"));
+  CHECK_FALSE(is_system_path(copied + "/lib/libown.so"));
+  CHECK_FALSE(is_system_path(copied + "x/system/libc.so.6"));
+  CHECK_FALSE(is_system_path("/home/me/system/libc.so.6"));
   CHECK_FALSE(is_system_path("./libown.so"));  // by a relative LD_LIBRARY_PATH
 }
 

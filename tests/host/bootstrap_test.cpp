@@ -173,7 +173,7 @@ constexpr const char* good_program =
     "case $RUNHOUSE_BRIDGE in probe) exit 0 ;; 'end '*) echo \"${RUNHOUSE_BRIDGE#end } ended\"; exit 0 ;; esac\n"
     "printf 'from a library\\nand more '\n"
     "echo \"$RUNHOUSE_BRIDGE bridged\"\n"
-    "echo \"$(umask) ${LC_ALL-unset} ${LD_LIBRARY_PATH-unset} ${RUNHOUSE_LIBRARIES-unset}\"\n"
+    "echo \"$(umask) ${LC_ALL-unset} ${LD_LIBRARY_PATH-unset}\"\n"
     "exec cat\n";
 
 /// A program that is a shell script, and bytes that no shell comes to read.
@@ -190,7 +190,7 @@ class made_image {
  public:
   explicit made_image(const std::string& program, const std::vector<std::pair<std::string, std::string>>& libraries = {}) {
     add("program", program);
-    for (const auto& [name, text] : libraries) add("lib/" + name, text);
+    for (const auto& [name, text] : libraries) add(name.find('/') == name.npos ? "lib/" + name : name, text);
     image_.emplace(sources_);
   }
   const program_image& operator*() const { return *image_; }
@@ -303,7 +303,7 @@ TEST_CASE("a program is copied to a host once and started there, by any sh", "[h
     CHECK(first.state.had_begun);
     const std::string there = machine.program(*image);
     const std::string lib = there + "/lib";
-    CHECK(first.line == "0022 C.UTF-8 " + lib + " " + lib);
+    CHECK(first.line == "0022 C.UTF-8 " + lib);
     CHECK(text_of_file(there + "/program") == program_text(good_program, 700000));
     CHECK(text_of_file(lib + "/libx.so.1") == std::string(50000, 'x'));
     CHECK(fs::exists(lib + "/libnone.so"));
@@ -316,8 +316,54 @@ TEST_CASE("a program is copied to a host once and started there, by any sh", "[h
     const outcome second = try_once(machine, *image, new_shipping_token());
     CHECK_MADE(second);
     CHECK(second.made.shipped_bytes == 0);
-    CHECK(second.line == "0022 unset " + lib + ":/opt/old " + lib);
+    CHECK(second.line == "0022 unset " + lib + ":/opt/old");
     CHECK(text_of_file(machine.stderr_path()) == "");
+  }
+}
+
+TEST_CASE("a host that lacks what a program needs gets that too, and knows so from then on", "[host][bootstrap]") {
+  for (const shell& sh : shells()) {
+    INFO(sh.name);
+    far_machine machine(sh);
+    // As a loader says it.
+    const made_image image(program_text("#!/bin/sh\necho \"$0: error while loading shared libraries: libnew.so.1: cannot open shared object file\" >&2\nexit 127\n", 100000));
+    const std::string text = program_text(good_program, 700000);
+    const std::string room(program_image::loader_name_bytes, '\0');
+    const std::string noise = program_text("", 300000, 3);
+    const made_image whole(text + room, {{"system/libnew.so.1", noise}, {"system/loader", noise + "l"}});
+    int asked = 0;
+    bootstrap_options options;
+    options.whole = [&] {
+      ++asked;
+      return &*whole;
+    };
+    const std::string there = machine.program(*whole);
+    const outcome first = try_once(machine, *image, new_shipping_token(), options);
+    CHECK_MADE(first);
+    CHECK(first.made.program_bytes == whole->size());
+    CHECK(first.line == "0022 unset " + there + "/system");
+    // The loader's path is where the kernel looks for it.
+    std::string named = room;
+    named.replace(0, there.size() + 14, there + "/system/loader");
+    CHECK(text_of_file(there + "/program") == text + named);
+    CHECK(fs::status(there + "/system/loader").permissions() == fs::perms::owner_all);
+
+    const outcome second = try_once(machine, *image, new_shipping_token(), options);
+    CHECK_MADE(second);
+    CHECK(second.made.shipped_bytes == 0);
+    CHECK(asked == 2);
+    // A later build is made of both of those that are there, also of the end that has changed there.
+    const made_image later(text + "more" + room, {{"system/libnew.so.1", noise}, {"system/loader", noise + "l"}});
+    const made_image plain(program_text("#!/bin/sh\nexit 127\n", 100000, 2));
+    options.whole = [&] { return &*later; };
+    const outcome third = try_once(machine, *plain, new_shipping_token(), options);
+    CHECK_MADE(third);
+    CHECK(third.made.shipped_bytes < plain->size() + 400000);
+    // Where there is nothing that would help, it is said what is missing.
+    options.whole = [] { return nullptr; };
+    const outcome none = try_once(machine, *made_image(program_text("#!/bin/sh\necho 'x: error while loading shared libraries: libnew.so.1: no' >&2\nexit 127\n", 100)), new_shipping_token(), options);
+    CHECK(none.failed == errc::incompatible_host);
+    CHECK(contains(none.what, "libnew.so.1"));
   }
 }
 

@@ -67,6 +67,36 @@ TEST_CASE("a program travels without what only debuggers read, and still runs", 
   CHECK((WIFEXITED(status) && WEXITSTATUS(status) < 126));
 }
 
+TEST_CASE("a whole image runs with the loader that it brings", "[host][program_image]") {
+  const auto* const whole = program_image::whole_of_this_program();
+  REQUIRE(whole != nullptr);
+  const auto& program = whole->files().front();
+  const auto loader = std::ranges::find(whole->files(), "system/loader", &program_image::file::name);
+  REQUIRE(loader != whole->files().end());
+  CHECK(std::ranges::find(whole->files(), "system/libc.so.6", &program_image::file::name) != whole->files().end());
+  CHECK(whole->identity() != program_image::of_this_program().identity());
+  const rh::test::temporary_file file, its_loader;
+  write_all(its_loader.path(), {loader->bytes.begin(), loader->bytes.end()});
+  std::vector<std::byte> bytes(program.bytes.begin(), program.bytes.end());
+  const auto end = bytes.end() - program_image::loader_name_bytes;
+  CHECK(std::all_of(end, bytes.end(), [](std::byte b) { return b == std::byte{0}; }));
+  std::memcpy(&*end, its_loader.path().data(), its_loader.path().size());
+  write_all(file.path(), bytes);
+  for (const auto* f : {&file, &its_loader}) std::filesystem::permissions(f->path(), std::filesystem::perms::owner_all);
+  const auto runs = [&] { return std::system((file.path() + " --list-tags > /dev/null 2>&1").c_str()); };
+  const int status = runs();
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) < 126));
+  std::filesystem::remove(its_loader.path());  // it is that one
+  CHECK(WEXITSTATUS(runs()) >= 126);
+}
+
+TEST_CASE("what has no loader cannot bring one", "[host][program_image]") {
+  const auto system = rh::detail::system_files();
+  const auto loader = std::ranges::find(system, "system/loader", &program_image::source::name);
+  REQUIRE(loader != system.end());
+  CHECK_THROWS_AS(program_image(files{{"program", loader->path}}, true), rh::error);
+}
+
 TEST_CASE("what is no plain ELF file travels as it is", "[host][program_image]") {
   const rh::test::temporary_file file;
   const std::vector<std::byte> whole = read_all("/proc/self/exe");
@@ -149,9 +179,9 @@ TEST_CASE("a program's identity follows from its names, sizes and bytes", "[host
 }
 
 TEST_CASE("names that could mean something to a shell do not travel", "[host][program_image]") {
-  for (const char* name : {"program", "lib/libm.so.6", "lib/libstdc++.so.6", "lib/a-b_c.so"})
+  for (const char* name : {"program", "lib/libm.so.6", "lib/libstdc++.so.6", "lib/a-b_c.so", "system/loader", "system/libc.so.6"})
     CHECK(rh::detail::is_shipped_name(name));
-  for (const char* name : {"", "other", "lib/", "lib/..", "lib/.hidden", "lib/-x", "lib/a b", "lib/a/b", "lib/$x", "lib/a\n",
+  for (const char* name : {"", "system/", "system/..", "system/a/b", "sys/x", "other", "lib/", "lib/..", "lib/.hidden", "lib/-x", "lib/a b", "lib/a/b", "lib/$x", "lib/a\n",
                            "program/", "/lib/x", "lib/'", "lib/\xff"})
     CHECK_FALSE(rh::detail::is_shipped_name(name));
   const auto refused = [](std::vector<program_image::source> sources) {

@@ -213,7 +213,7 @@ class Account:
         found = set()
         for pid, _, uid in processes():
             try:
-                if uid == self.uid and os.readlink(f"/proc/{pid}/exe") == SSHD:
+                if uid == self.uid and os.readlink(f"/proc/{pid}/exe").endswith(SSHD):
                     found.add(pid)
             except OSError:
                 pass
@@ -329,7 +329,7 @@ class Line(byte_proxy.ByteProxy):
 class Server:
     """One sshd. `hostname` and `tmp` (a Tmpfs, as its /tmp) give it namespaces of its own, and need root."""
 
-    def __init__(self, machine, name, account, lines=(), environment=None, hostname=None, tmp=None, host_key=None):
+    def __init__(self, machine, name, account, lines=(), environment=None, hostname=None, tmp=None, host_key=None, root=None):
         self.machine, self.name, self.account = machine, name, account
         self.host_key = host_key or machine.key(f"{name}.host")
         self.log = machine.folder / f"{name}.log"
@@ -337,9 +337,9 @@ class Server:
         self._lines, self._environment = list(lines), {"XDG_RUNTIME_DIR": str(account.runtime), **(environment or {})}
         if not makes_accounts:
             self._environment = {"HOME": str(account.home), **self._environment}
-            if hostname or tmp:
-                raise Unavailable("another host name, or /tmp, needs root")
-        self._hostname, self._tmp = hostname, tmp
+            if hostname or tmp or root:
+                raise Unavailable("another host name, /tmp or system needs root")
+        self._hostname, self._tmp, self._root = hostname, tmp, root
         self.port = None
         self.start()
 
@@ -386,6 +386,13 @@ class Server:
 
     def _command(self):
         command = [SSHD, "-D", "-f", str(self.configuration), "-E", str(self.log)]
+        if self._root:
+            # Accounts are those of this system. Nothing is written to the other but in mounts that end with sshd.
+            root, folder = self._root, self.machine.folder
+            steps = [f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp", f"mount -t tmpfs -o mode=755 tmpfs {root}/run", f"mkdir -p {root}{folder} {root}/run/sshd",
+                     f"mount --rbind {folder} {root}{folder}", f"mount -t proc proc {root}/proc", f"mount --rbind /dev {root}/dev"]
+            steps += [f"mount --bind /etc/{name} {root}/etc/{name}" for name in ("passwd", "group", "shadow")]
+            return ["unshare", "--mount", "sh", "-ec", "; ".join(steps + [f'exec chroot {root} "$@"']), "sh", *command]
         if not self._hostname and not self._tmp:
             return command
         # Mounts beside the folder and moves: the folder itself may be below the /tmp that is hidden.
@@ -405,7 +412,7 @@ class Server:
         found = set()
         for pid in below(self.process.pid) - {self.process.pid}:
             try:
-                if os.readlink(f"/proc/{pid}/exe") == SSHD:
+                if os.readlink(f"/proc/{pid}/exe").endswith(SSHD):
                     found.add(pid)
             except OSError:
                 pass
@@ -427,7 +434,7 @@ class Server:
         # What sshd started, and what went on after that, is the account's, which ends it.
         for pid in connected:
             try:
-                if os.readlink(f"/proc/{pid}/exe") == SSHD:
+                if os.readlink(f"/proc/{pid}/exe").endswith(SSHD):
                     os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
@@ -440,6 +447,7 @@ class Machine:
     server, environment     lines for its sshd_config, and variables there; None unsets one
     client                  lines for `host` in the ssh configuration of this side
     hostname, tmp           see Server
+    root                    the folder of another system, in which sshd runs
     through_proxy           `proxy` is a Line, so a byte_proxy.ByteProxy, between ssh and sshd
 
     Other hosts of the same configuration: unknown-key (no key is known), changed-key (another is), wrong-user-key,
@@ -447,7 +455,7 @@ class Machine:
     """
 
     def __init__(self, shell="/bin/bash", files=None, home="plain", server=(), environment=None, client=(), hostname=None, tmp=None,
-                 through_proxy=False, host="far"):
+                 through_proxy=False, host="far", root=None):
         if not os.path.exists(SSHD) or not os.path.exists(SSH):
             raise Unavailable("openssh-server or openssh-client is not installed")
         sweep()
@@ -460,12 +468,12 @@ class Machine:
         self._known, self._hosts = [], {}
         atexit.register(self.close)
         try:
-            self._make(shell, files, home, server, environment, client, hostname, tmp, through_proxy)
+            self._make(shell, files, home, server, environment, client, hostname, tmp, through_proxy, root)
         except BaseException:
             self.close()
             raise
 
-    def _make(self, shell, files, home, server, environment, client, hostname, tmp, through_proxy):
+    def _make(self, shell, files, home, server, environment, client, hostname, tmp, through_proxy, root):
         if is_root:
             pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd confines its unprivileged part
         self.own = self.folder / "here"  # HOME of the programs on this side
@@ -473,7 +481,7 @@ class Machine:
         self.user_key = self.key("user")
         (self.folder / "authorized_keys").write_text((self.folder / "user.pub").read_text())
         self.account = self.add_account("one", shell, files, home)
-        self.server = self.add_server("one", lines=server, environment=environment, hostname=hostname, tmp=tmp)
+        self.server = self.add_server("one", lines=server, environment=environment, hostname=hostname, tmp=tmp, root=root)
         self.proxy = None
         port = self.server.port
         if through_proxy:

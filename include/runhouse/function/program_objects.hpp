@@ -6,6 +6,7 @@
 #include <runhouse/function/pretty_name.hpp>
 #include <runhouse/os/fd.hpp>
 #include <runhouse/os/libcrypto.hpp>
+#include <runhouse/os/own_libraries.hpp>
 #include <runhouse/wire/message.hpp>
 
 #include <algorithm>
@@ -36,7 +37,12 @@ struct program_object {
   std::uintptr_t last = 0;
 };
 
+/// Whether a loaded file is no part of the program: of the system's library folders, also where they were copied with the program
+/// ("programs/ID/system/").
 inline bool is_system_path(std::string_view path) noexcept {
+  const std::string_view in = path.substr(0, std::min(path.rfind('/'), path.size()));
+  constexpr std::string_view copied = "/system";
+  if (in.ends_with(copied) && os::own_libraries::is_copied(in.substr(0, in.size() - copied.size()))) return true;
   for (const std::string_view folder : {"/lib/", "/lib64/", "/lib32/", "/usr/lib/", "/usr/lib64/", "/usr/libexec/"}) {
     if (path.starts_with(folder)) return true;
   }
@@ -46,6 +52,9 @@ inline bool is_system_path(std::string_view path) noexcept {
 /// In the loader's order, the executable first: the same in every process of one program. What was opened with dlopen
 /// is no part of the program: a worker has not opened it.
 inline std::vector<program_object> program_objects();
+
+/// The rest of what the loader has loaded for it, with the names by which it looks for them; the loader itself among them.
+inline std::vector<std::pair<std::string, program_object>> system_objects();
 
 /// Where in the program an address of it lies; nothing if in none of its own objects.
 inline std::optional<std::pair<std::uint32_t, std::uint64_t>> locate(const void* address) {
@@ -179,6 +188,9 @@ inline int add_loaded(dl_phdr_info* info, std::size_t, void* out) {
   return 0;
 }
 
+/// All that the executable needs, and it.
+inline std::vector<loaded_object> needed_objects();
+
 }  // namespace objects_detail
 
 inline wire::function_id place_of(const function_entry& function) {
@@ -199,8 +211,7 @@ inline wire::function_id place_of(const function_entry& function) {
   return {static_cast<std::uint32_t>(place >> offset_bits), place & ((std::uint64_t{1} << offset_bits) - 1), {}};
 }
 
-inline std::vector<program_object> program_objects() {
-  using namespace objects_detail;
+inline std::vector<objects_detail::loaded_object> objects_detail::needed_objects() {
   std::vector<loaded_object> loaded;
   ::dl_iterate_phdr(&add_loaded, &loaded);
   // Needed is what the executable names, and what that names, and so on.
@@ -215,11 +226,26 @@ inline std::vector<program_object> program_objects() {
       }
     }
   }
+  std::erase_if(loaded, [](const loaded_object& each) { return !each.is_needed; });
+  return loaded;
+}
+
+inline std::vector<program_object> program_objects() {
   std::vector<program_object> own;
-  for (loaded_object& each : loaded) {
-    if (each.is_needed && (own.empty() || !is_system_path(each.object.path))) own.push_back(std::move(each.object));
+  for (auto& each : objects_detail::needed_objects()) {
+    if (own.empty() || !is_system_path(each.object.path)) own.push_back(std::move(each.object));
   }
   return own;
+}
+
+inline std::vector<std::pair<std::string, program_object>> system_objects() {
+  std::vector<std::pair<std::string, program_object>> rest;
+  auto all = objects_detail::needed_objects();
+  for (std::size_t i = 1; i < all.size(); ++i) {  // the first is the executable
+    if (!is_system_path(all[i].object.path)) continue;
+    rest.emplace_back(std::string(objects_detail::file_name(all[i].object.path)), std::move(all[i].object));
+  }
+  return rest;
 }
 
 }  // namespace rh::detail

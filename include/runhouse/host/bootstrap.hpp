@@ -64,6 +64,8 @@ struct bootstrap_options {
   bool ends_node = false;     ///< the program is to end the node there, instead of reaching it
   std::vector<std::byte> said;  ///< what the program says first to the node, which the bridge says for it
   std::function<void(std::uint64_t done, std::uint64_t of)> progress;  ///< of an upload, in bytes
+  /// The same program with the system's libraries, for a host that has not what it needs; null where there is none.
+  std::function<const program_image*()> whole = [] { return nullptr; };
   bootstrap_state state;
 };
 
@@ -248,6 +250,12 @@ inline std::string far_lines::take(std::size_t size, std::chrono::seconds longes
   return taken;
 }
 
+/// Whether a program that ended so lacks what a whole image would bring.
+inline bool lacks_libraries(unsigned code, std::string_view said) {
+  return code == 127 || said.find("version `") != said.npos || said.find("error while loading shared libraries") != said.npos ||
+         said.find("symbol lookup error") != said.npos;
+}
+
 /// What is wrong where a program ended before it could say so; throws.
 [[noreturn]] inline void fail_broken(const far_host& host, unsigned code, const std::string& said) {
   const auto says = [&](std::string_view text) { return said.find(text) != said.npos; };
@@ -319,11 +327,12 @@ inline errc errc_named(std::string_view name) noexcept {
 class talk {
  public:
   talk(far_channel& far, const program_image& image, bootstrap_options& options, const std::string& token)
-      : far_(far), image_(image), options_(options), token_(token), marker_("runhouse-" + random_digits()), lines_(far, marker_) {}
+      : far_(far), image_(&image), options_(options), token_(token), marker_("runhouse-" + random_digits()), lines_(far, marker_) {}
 
   bootstrapped run();
 
  private:
+  bool has_started();
   void send(std::string_view text);
   void ship(std::string_view ids);
   std::optional<host_program> ask_for_manifest(std::string_view id);
@@ -337,11 +346,12 @@ class talk {
   [[noreturn]] void fail_not_allowed(const far_line& line);
 
   far_channel& far_;
-  const program_image& image_;
+  const program_image* image_;
   bootstrap_options& options_;
   const std::string& token_;
   const std::string marker_;
   far_lines lines_;
+  bool is_whole_ = false;  // that was tried
   bootstrapped made_;
   clock::time_point got_on_;  // when an upload last did
 };
@@ -384,7 +394,7 @@ inline void talk::send(std::string_view text) {
 inline void talk::heed(const far_line& line) {
   if (line.word == "failed") fail_as_said(line);
   if (line.word != "got") fail_not_allowed(line);
-  const auto bytes = number_from(line.rest, image_.size());
+  const auto bytes = number_from(line.rest, image_->size());
   if (!bytes) fail_not_allowed(line);
   if (*bytes > options_.state.uploaded) {
     options_.state.uploaded = *bytes;
@@ -414,7 +424,7 @@ inline void talk::send_literals(const shipping_plan& plan, std::uint64_t have) {
       skipped -= skips;
       for (std::uint64_t at = range.offset + skips; at < range.offset + range.size;) {
         const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, range.offset + range.size - at));
-        const std::size_t n = far_.write_some(image_.bytes(at, most));
+        const std::size_t n = far_.write_some(image_->bytes(at, most));
         at += n;
         done += n;
         made_.shipped_bytes += n;
@@ -475,7 +485,7 @@ inline std::optional<host_program> talk::ask_for_manifest(std::string_view id) {
 }
 
 inline void talk::ship(std::string_view ids) {
-  const content_manifest ours = manifest_of(image_);
+  const content_manifest ours = manifest_of(*image_);
   const std::string manifest = text_of(ours);
   if (manifest.size() > manifest_bytes) {
     fail(errc::shipping_failed, "this program cannot be copied: it is larger than 14 GB; keep its data in files of their own");
@@ -503,11 +513,10 @@ inline void talk::ship(std::string_view ids) {
 
 inline bootstrapped talk::run() {
   options_.state.had_begun = false;
-  made_.program_bytes = image_.size();
   script_options script;
   script.marker = marker_;
-  script.id = image_.id();
-  script.machine = image_.machine();
+  script.id = image_->id();
+  script.machine = image_->machine();
   script.folder = options_.folder;
   script.expected_host = options_.expected_host;
   script.is_to_be_there = options_.resumes;
@@ -515,19 +524,37 @@ inline bootstrapped talk::run() {
   script.said = hex_text(options_.said);
   send(bootstrap_script(script));
 
-  far_line line = lines_.next(options_.first_line, "run /bin/sh");
+  const far_line line = lines_.next(options_.first_line, "run /bin/sh");
   if (line.word != "host") fail_not_allowed(line);
   options_.state.had_begun = true;
   std::string_view rest = line.rest;
   made_.host.machine = printable(take_word(rest));
   made_.host.name = printable(take_word(rest));
   made_.host.folder = printable(rest);
-  if (!image_.machine().empty() && made_.host.machine != image_.machine()) {
-    fail(errc::incompatible_host, "this program runs on " + image_.machine() + ", and " + made_.host.name + " is " + made_.host.machine +
+  if (!image_->machine().empty() && made_.host.machine != image_->machine()) {
+    fail(errc::incompatible_host, "this program runs on " + image_->machine() + ", and " + made_.host.name + " is " + made_.host.machine +
                                       "; build it there, or with a compiler for it, and connect from that build");
   }
+  if (!has_started()) {
+    send("use " + image_->id() + '\n');
+    has_started();
+  }
+  made_.program_bytes = image_->size();
+  made_.rest = lines_.rest();
+  return std::move(made_);
+}
 
-  line = lines_.next(bootstrap_limits::answer, "look for the program");
+/// False where the host needs the whole image, which is then the one to start.
+inline bool talk::has_started() {
+  const program_image* const plain = image_;
+  const auto may_be_whole = [&] {
+    if (!is_whole_) image_ = options_.whole();
+    is_whole_ = true;
+    if (image_ == nullptr) image_ = plain;
+    return image_ != plain;
+  };
+  far_line line = lines_.next(bootstrap_limits::answer, "look for the program");
+  if (line.word == "whole" && may_be_whole()) return false;
   if (line.word == "missing") {
     ship(line.rest);
     line = lines_.next(bootstrap_limits::answer, "start the program");
@@ -536,17 +563,16 @@ inline bootstrapped talk::run() {
   if (line.word != "ready") fail_not_allowed(line);
 
   line = lines_.next(bootstrap_limits::start, "reach its node");
-  rest = line.rest;
-  if (line.word == (options_.ends_node ? "ended" : "bridged")) {
-    made_.rest = lines_.rest();
-    return std::move(made_);
-  }
+  if (line.word == (options_.ends_node ? "ended" : "bridged")) return true;
+  std::string_view rest = line.rest;
   const std::string_view code = take_word(rest);
   if (line.word == "failed") {
     fail(errc_named(code), "the node of " + made_.host.name + " could not be reached: " + printable(rest));
   }
   if (line.word != "broken") fail_not_allowed(line);
-  fail_broken(made_.host, static_cast<unsigned>(number_from(code, 255).value_or(0)), printable(rest));
+  const auto number = static_cast<unsigned>(number_from(code, 255).value_or(0));
+  if (lacks_libraries(number, rest) && may_be_whole()) return false;
+  fail_broken(made_.host, number, printable(rest));
 }
 
 }  // namespace bootstrap_detail

@@ -34,9 +34,12 @@ struct script_options {
 ///     failed WHAT TEXT               the end: WHAT is other-host, no-program, no-tool, no-folder, read-only, no-space,
 ///                                    no-exec or no-write
 ///     ready                          the program is there and is started as a bridge; what follows is the bridge's
-///     broken CODE TEXT               it was not a bridge, but ended with that code, and said that
+///     broken CODE TEXT               it was not a bridge, but ended with that code, and said that; now it takes a command
+///     whole                          the program is there, and it is known that it runs here only with all of its
+///                                    libraries; now it takes a command
 ///     missing ID ...                 the program is not there, but these are, the newest first; now it takes commands:
 ///
+///     use ID                         from now on it is about that program, which is the same with all of its libraries
 ///     manifest ID                    answer: `manifest SIZE` and so many bytes, raw
 ///     plan SIZE LITERALS TOKEN DISK  and SIZE bytes, raw: the plan and the manifest (host/shipping_plan.hpp). Of that
 ///                                    many bytes to be sent it says `have N`, as it has N from before, takes the rest,
@@ -46,8 +49,10 @@ struct script_options {
 ///
 /// In the folder, made for this user only:
 ///
-///     programs/ID/{program,lib/*,manifest,used}   a whole program, put there by one rename; `used` is as old as its
-///                                                 last start
+///     programs/ID/{program,lib/*,manifest,used}   a program, put there by one rename; `used` is as old as its last start
+///     programs/ID/whole                           another one, which is the same with all of its libraries, is to be used
+///     programs/ID/system/*                        libraries of the system that it came from, and their loader, `loader`, whose
+///                                                 path is put into the last bytes of `program`
 ///     incoming/ID-TOKEN/{plan,data,owner,writer,new/}   what has come of one; who owns it and writes to it
 ///
 /// Programs not used for 30 days, and what has not been written to for a day, is removed when another one is shipped.
@@ -207,9 +212,12 @@ rh_start() {
   trap 'rh_bridged=yes' USR1
   umask "$rh_old_umask"
   if [ -n "$rh_had_locale" ]; then LC_ALL=$rh_locale; else unset LC_ALL; fi
-  if [ -d "$rh_program/lib" ]; then
-    rh_paths=$rh_program/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    RUNHOUSE_LIBRARIES=$rh_program/lib LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+  rh_libraries=
+  if [ -d "$rh_program/lib" ]; then rh_libraries=$rh_program/lib; fi
+  if [ -d "$rh_program/system" ]; then rh_libraries=${rh_libraries:+$rh_libraries:}$rh_program/system; fi
+  if [ -n "$rh_libraries" ]; then
+    rh_paths=$rh_libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
     rh_code=$?
   else
     RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
@@ -218,11 +226,16 @@ rh_start() {
   if [ $rh_code -eq 0 ] || [ -n "$rh_bridged" ]; then exit $rh_code; fi
   LC_ALL=C
   export LC_ALL
-  if [ -d "$rh_program/lib" ]; then LD_LIBRARY_PATH=$rh_paths; export LD_LIBRARY_PATH; fi
-  rh_said=$({ RUNHOUSE_BRIDGE=probe "$rh_program/program"; } </dev/null 2>&1 | head -c 2000)
+  # Nothing else is to see them.
+  if [ -n "$rh_libraries" ]; then
+    rh_said=$({ LD_LIBRARY_PATH=$rh_paths RUNHOUSE_BRIDGE=probe "$rh_program/program"; } </dev/null 2>&1 | head -c 2000)
+  else
+    rh_said=$({ RUNHOUSE_BRIDGE=probe "$rh_program/program"; } </dev/null 2>&1 | head -c 2000)
+  fi
+  umask 077
+  trap '' USR1
   rh_flat "$rh_said"
   rh_say broken $rh_code "$rh_words"
-  exit 1
 }
 
 # ID: its manifest
@@ -237,6 +250,26 @@ rh_send_manifest() {
   if [ $rh_size -gt 0 ]; then head -c $rh_size "$rh_folder/programs/$1/manifest"; fi
 }
 
+# ID NAME OFFSET: that file from there on, as it was when it came.
+rh_read() {
+  rh_x=$rh_folder/programs/$1/$2
+  if [ "$2" != program ] || [ ! -f "$rh_folder/programs/$1/system/loader" ]; then
+    tail -c +$(($3 + 1)) "$rh_x"
+    return
+  fi
+  rh_size_of "$rh_x"
+  { head -c $((rh_size - rh_loader_bytes)) "$rh_x" && head -c $rh_loader_bytes /dev/zero; } | tail -c +$(($3 + 1))
+}
+# Puts the path of its loader into a program, where the kernel looks for that.
+rh_name_loader() {
+  rh_path=$rh_program/system/loader
+  if [ ${#rh_path} -ge $rh_loader_bytes ]; then rh_fail no-folder "$rh_path is too long"; fi
+  rh_size_of "$rh_part/new/program"
+  rh_said=$({
+    head -c $((rh_size - rh_loader_bytes)) "$rh_part/new/program" >"$rh_part/named" && printf '%s' "$rh_path" >>"$rh_part/named" &&
+      head -c $((rh_loader_bytes - ${#rh_path})) /dev/zero >>"$rh_part/named" && chmod 700 "$rh_part/named" && mv -f "$rh_part/named" "$rh_part/new/program"
+  } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
+}
 # Puts the files together as the plan says.
 rh_assemble() {
   rh_at=1
@@ -247,7 +280,7 @@ rh_assemble() {
         rh_said=$({ true >"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said" ;;
       literal) rh_said=$({ tail -c +$rh_at "$rh_part/data" | head -c "$rh_1" >>"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
         rh_at=$((rh_at + rh_1)) ;;
-      copy) rh_said=$({ tail -c +$((rh_3 + 1)) "$rh_folder/programs/$rh_1/$rh_2" | head -c "$rh_4" >>"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said" ;;
+      copy) rh_said=$({ rh_read "$rh_1" "$rh_2" "$rh_3" | head -c "$rh_4" >>"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said" ;;
       all) rm -f "$rh_out"
         if ! ln "$rh_part/data" "$rh_out" 2>/dev/null; then
           rh_said=$({ cat "$rh_part/data" >"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
@@ -264,7 +297,7 @@ rh_verify() {
     case $rh_word in
       file) rh_sum_of "$rh_part/new/$rh_1"
         if [ "$rh_sum" != "$rh_3" ]; then rh_wrong=$rh_1; return 0; fi
-        if [ "$rh_1" = program ]; then chmod 700 "$rh_part/new/program"; else chmod 600 "$rh_part/new/$rh_1"; fi
+        case $rh_1 in program | system/loader) chmod 700 "$rh_part/new/$rh_1" ;; *) chmod 600 "$rh_part/new/$rh_1" ;; esac
         sync "$rh_part/new/$rh_1" 2>/dev/null ;;
       end) return 0 ;;
     esac
@@ -348,9 +381,9 @@ rh_ship() {
   fi
 
   rm -rf "$rh_part/new"
-  rh_said=$(mkdir -p "$rh_part/new/lib" 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
+  rh_said=$(mkdir -p "$rh_part/new/lib" "$rh_part/new/system" 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
   rh_assemble <"$rh_part/plan"
-  rmdir "$rh_part/new/lib" 2>/dev/null
+  rmdir "$rh_part/new/lib" "$rh_part/new/system" 2>/dev/null
   rh_verify <"$rh_part/plan"
   if [ -n "$rh_wrong" ]; then
     rm -rf "$rh_part"
@@ -358,6 +391,7 @@ rh_ship() {
     rh_say mismatch "$rh_wrong"
     return 1
   fi
+  if [ -f "$rh_part/new/system/loader" ]; then rh_name_loader; fi
   rh_said=$({ printf 'used\n' >"$rh_part/new/used"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
   # Who is there first has put there the same; then this one lands in it.
   if [ ! -e "$rh_program" ]; then rh_said=$(mv "$rh_part/new" "$rh_program" 2>&1); fi
@@ -395,27 +429,46 @@ for rh_x in uname head tail cat mkdir rmdir mv rm ls ln chmod df wc sha256sum sl
 done
 rh_boot=none
 { read -r rh_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
-rh_program=$rh_folder/programs/$rh_id
-if [ -n "$rh_resumes" ] && [ ! -f "$rh_program/program" ]; then rh_fail no-program "$rh_program"; fi
-rh_private_folder "$rh_folder"
-if [ -f "$rh_program/program" ]; then rh_start; fi
-rh_private_folder "$rh_folder/programs"
-rh_private_folder "$rh_folder/incoming"
-# Somebody has removed a part of it; a whole one comes by one rename.
-if [ -e "$rh_program" ] && [ ! -f "$rh_program/program" ]; then rm -rf "$rh_program"; fi
+rh_loader_bytes=4096
+# ID: starts that program, or says what is missing
+rh_look_for() {
+  rh_id=$1
+  rh_program=$rh_folder/programs/$rh_id
+  if [ -n "$rh_resumes" ] && [ ! -f "$rh_program/program" ]; then rh_fail no-program "$rh_program"; fi
+  rh_private_folder "$rh_folder"
+  if [ -f "$rh_program/whole" ]; then
+    { printf 'used\n' >"$rh_program/used"; } 2>/dev/null
+    rh_say whole
+    return
+  fi
+  if [ -f "$rh_program/program" ]; then
+    rh_start
+    return
+  fi
+  rh_private_folder "$rh_folder/programs"
+  rh_private_folder "$rh_folder/incoming"
+  # Somebody has removed a part of it; a whole one comes by one rename.
+  if [ -e "$rh_program" ] && [ ! -f "$rh_program/program" ]; then rm -rf "$rh_program"; fi
 
-rh_bases= rh_count=0
-for rh_x in $(ls -t "$rh_folder/programs" 2>/dev/null); do
-  case $rh_x in *[!0-9a-f]*) continue ;; esac
-  if [ ${#rh_x} -ne 64 ] || [ ! -f "$rh_folder/programs/$rh_x/manifest" ] || [ $rh_count -ge 16 ]; then continue; fi
-  rh_bases="$rh_bases $rh_x"
-  rh_count=$((rh_count + 1))
-done
-rh_say missing $rh_bases
+  rh_bases= rh_count=0
+  for rh_x in $(ls -t "$rh_folder/programs" 2>/dev/null); do
+    case $rh_x in *[!0-9a-f]*) continue ;; esac
+    if [ ${#rh_x} -ne 64 ] || [ ! -f "$rh_folder/programs/$rh_x/manifest" ] || [ $rh_count -ge 16 ]; then continue; fi
+    rh_bases="$rh_bases $rh_x"
+    rh_count=$((rh_count + 1))
+  done
+  rh_say missing $rh_bases
+}
+rh_look_for "$rh_id"
 while read -r rh_word rh_1 rh_2 rh_3 rh_4; do
   case $rh_word in
     manifest) rh_send_manifest "$rh_1" ;;
     plan) if rh_ship "$rh_1" "$rh_2" "$rh_3" "$rh_4"; then rh_start; fi ;;
+    use) case $rh_1 in
+        *[!0-9a-f]*) exit 1 ;;
+      esac
+      if [ -d "$rh_program" ]; then { printf 'whole\n' >"$rh_program/whole"; } 2>/dev/null; fi
+      rh_look_for "$rh_1" ;;
     *) exit 1 ;;
   esac
 done

@@ -6,6 +6,7 @@
 #include <runhouse/function/program_objects.hpp>
 #include <runhouse/host/login_environment.hpp>
 #include <runhouse/host/node_start.hpp>
+#include <runhouse/os/own_libraries.hpp>
 #include <runhouse/os/socket.hpp>
 #include <runhouse/wire/session_message.hpp>
 
@@ -65,8 +66,11 @@ inline std::string bridge::bytes_of_hex(std::string_view text) {
 inline os::unique_fd bridge::hand_over(const node_process& node, const std::string& marker, bool& is_said) {
   wire::bridged_program program;
   program.files = program_files();
-  const char* paths = std::getenv("LD_LIBRARY_PATH");
-  if (std::getenv(node_role::libraries) != nullptr && paths != nullptr) program.variables.push_back("LD_LIBRARY_PATH=" + std::string(paths));
+  if (os::own_libraries::any()) {
+    const char* others = std::getenv("LD_LIBRARY_PATH");
+    if (others != nullptr) program.variables.push_back("LD_LIBRARY_PATH=" + std::string(others));
+    os::own_libraries::add_to(program.variables);
+  }
   if (const char* said = std::getenv(node_role::said)) program.said = bytes_of_hex(said);
   std::vector<std::byte> out;
   wire::append_frame(out, {wire::frame_type::bridge, 0, 0, 0}, encode(program));
@@ -95,6 +99,7 @@ inline os::unique_fd bridge::hand_over(const node_process& node, const std::stri
 inline void bridge::run() noexcept {
   std::string marker = std::getenv(variable);
   ::unsetenv(variable);
+  os::own_libraries::take();
   std::signal(SIGPIPE, SIG_IGN);
   if (marker == "probe") ::_exit(0);
   constexpr std::string_view to_end = "end ";

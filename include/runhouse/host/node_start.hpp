@@ -4,6 +4,7 @@
 #include <runhouse/core/error.hpp>
 #include <runhouse/core/limits.hpp>
 #include <runhouse/os/lock_file.hpp>
+#include <runhouse/os/own_libraries.hpp>
 #include <runhouse/os/private_folder.hpp>
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/socket.hpp>
@@ -79,6 +80,7 @@ inline void node_process::start_now(std::vector<std::string> environment) const 
   request.arguments = {"runhouse-node"};
   request.environment = std::move(environment);
   request.environment.push_back(std::string(node_role::variable) + "=" + folder());
+  os::own_libraries::add_to(request.environment);
   request.descriptors = {nothing.get(), nothing.get(), nothing.get(), their_ready.get()};
   os::process first = os::spawn(request);
   their_ready.reset();

@@ -7,6 +7,7 @@
 #include <runhouse/wire/hash.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -27,7 +28,7 @@ namespace rh::detail {
 /// All 64 digits of a hash, as sha256sum writes them.
 inline std::string hex_text(std::span<const std::byte> hash);
 
-/// Whether a file of a program may be called so where it is shipped to: "program", or "lib/" and a plain name. The names
+/// Whether a file of a program may be called so where it is shipped to: "program", or "lib/" or "system/" and a plain name. The names
 /// go through a shell and come back from a host.
 inline bool is_shipped_name(std::string_view name) noexcept;
 
@@ -37,6 +38,10 @@ inline bool is_shipped_name(std::string_view name) noexcept;
 /// debuggers read: all that follows the last program header's bytes, which are .symtab, .debug_* and the table of
 /// sections, as sstrip does it; no address changes. What is not as a linker makes it, such as an executable with an
 /// archive at its end, travels as it is.
+///
+/// A whole image also has the system's libraries, as "system/NAME", and its loader, "system/loader": for a host that has older ones,
+/// or none. The name of the loader, which the kernel reads from the executable, is then moved to the end of the file, where there is
+/// room for the path that it has over there: `loader_name_bytes`, zeros until then.
 ///
 /// Hashes all bytes once, when it is made: 0.2 to 1 s for 300 MB.
 /// Errors: std::system_error where a file cannot be read; errc::shipping_failed for a name that cannot travel.
@@ -55,11 +60,16 @@ class program_image {
     std::uint64_t size() const noexcept { return bytes.size(); }
   };
 
-  explicit program_image(const std::vector<source>& sources);
+  static constexpr std::size_t loader_name_bytes = 4096;
+
+  /// `is_whole`: the executable gets room for the name of its loader. Errors then also: errc::incompatible_host where it has none.
+  explicit program_image(const std::vector<source>& sources, bool is_whole = false);
   program_image(program_image&&) noexcept = default;
   program_image& operator=(program_image&&) = delete;
   /// This program's own: made on first use, never destroyed.
   static inline const program_image& of_this_program();
+  /// The same with the system's libraries. Null where it has no loader, as a static program.
+  static inline const program_image* whole_of_this_program();
 
   /// The executable first.
   const std::vector<file>& files() const noexcept { return files_; }
@@ -80,10 +90,10 @@ class program_image {
     mapping(mapping&& other) noexcept : at_(std::exchange(other.at_, nullptr)), size_(other.size_) {}
     mapping& operator=(mapping&&) = delete;
     ~mapping() {
-      if (at_ != nullptr) ::munmap(at_, size_);
+      if (at_ != nullptr) ::munmap(at_, size_ + loader_name_bytes);
     }
     /// What travels of it. To be called once.
-    std::span<const std::byte> strip() noexcept;
+    std::span<const std::byte> strip(bool makes_room_for_loader) noexcept;
 
    private:
     void* at_ = nullptr;
@@ -96,6 +106,10 @@ class program_image {
   wire::hash256 identity_{};
   std::string machine_;
 };
+
+/// The system's files that it has loaded, and needs, as a whole image has them: without what belongs to the machine, as libcuda.so.1 does to its
+/// driver. Empty where there is no loader.
+inline std::vector<program_image::source> system_files();
 
 /// This program's own files. The executable is the one that runs, also where its path is another file by now.
 inline std::vector<program_image::source> own_program_files();
@@ -115,8 +129,8 @@ inline std::string hex_text(std::span<const std::byte> hash) {
 
 inline bool is_shipped_name(std::string_view name) noexcept {
   if (name == "program") return true;
-  if (!name.starts_with("lib/") || name.size() > 200) return false;
-  name.remove_prefix(4);
+  if ((!name.starts_with("lib/") && !name.starts_with("system/")) || name.size() > 200) return false;
+  name.remove_prefix(name.find('/') + 1);
   if (name.empty() || name.front() == '.' || name.front() == '-') return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -175,6 +189,24 @@ inline std::optional<extent> extent_of(std::span<const std::byte> bytes) noexcep
   return found;
 }
 
+/// Where its program header names its loader; null if it has none. Precondition: it is well made.
+inline Elf64_Phdr* loader_of(std::byte* bytes) noexcept {
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes, sizeof header);
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    auto* const segment = reinterpret_cast<Elf64_Phdr*>(bytes + header.e_phoff + i * sizeof(Elf64_Phdr));
+    if (segment->p_type == PT_INTERP) return segment;
+  }
+  return nullptr;
+}
+
+/// What goes with the drivers of a machine, or its network cards: of another machine it would be of no use.
+inline bool is_of_the_machine(std::string_view name) noexcept {
+  constexpr std::string_view begins[] = {"libcuda.so", "libcudadebugger.so", "libnvidia-", "libnvcuvid.so", "libnvoptix.so", "libEGL", "libGL", "libOpenGL", "libOpenCL.so",
+                                         "libdrm", "libvulkan", "libibverbs", "librdmacm", "libmlx", "libze_", "libhsa-runtime"};
+  return std::ranges::any_of(begins, [&](std::string_view begin) { return name.starts_with(begin); });
+}
+
 inline std::string machine_of(std::span<const std::byte> bytes) {
   Elf64_Ehdr header;
   if (bytes.size() < sizeof header) return "";
@@ -198,14 +230,21 @@ inline program_image::mapping::mapping(const std::string& path) {
   if (::fstat(opened.get(), &facts) != 0) os::fail_errno(tried);
   size_ = static_cast<std::size_t>(facts.st_size);
   if (size_ == 0) return;
-  // Private and writable: the page with the header, which strip() changes, becomes a copy, and no other.
-  void* at = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, opened.get(), 0);
-  if (at == MAP_FAILED) os::fail_errno(tried);
-  at_ = at;
+  void* const room = ::mmap(nullptr, size_ + loader_name_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) os::fail_errno(tried);
+  at_ = room;
+  // Private and writable: the pages that strip() changes become copies, and no others.
+  void* at = ::mmap(room, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, opened.get(), 0);
+  if (at == MAP_FAILED) {
+    const int why = errno;
+    ::munmap(std::exchange(at_, nullptr), size_ + loader_name_bytes);
+    errno = why;
+    os::fail_errno(tried);
+  }
   ::madvise(at_, size_, MADV_SEQUENTIAL);
 }
 
-inline std::span<const std::byte> program_image::mapping::strip() noexcept {
+inline std::span<const std::byte> program_image::mapping::strip(bool makes_room_for_loader) noexcept {
   std::span<const std::byte> bytes(static_cast<const std::byte*>(at_), at_ == nullptr ? 0 : size_);
   const auto extent = image_detail::extent_of(bytes);
   if (extent && extent->file_end == size_ && extent->loaded_end < size_) {
@@ -215,11 +254,20 @@ inline std::span<const std::byte> program_image::mapping::strip() noexcept {
     header->e_shstrndx = SHN_UNDEF;
     bytes = bytes.first(static_cast<std::size_t>(extent->loaded_end));
   }
-  if (at_ != nullptr) ::mprotect(at_, size_, PROT_READ);
+  if (makes_room_for_loader) {
+    Elf64_Phdr* const loader = extent && extent->file_end == size_ ? image_detail::loader_of(static_cast<std::byte*>(at_)) : nullptr;
+    if (loader == nullptr) return {};
+    auto* const end = static_cast<std::byte*>(at_) + bytes.size();
+    std::memset(end, 0, loader_name_bytes);
+    loader->p_offset = bytes.size();
+    loader->p_filesz = loader->p_memsz = loader_name_bytes;
+    bytes = {static_cast<const std::byte*>(at_), bytes.size() + loader_name_bytes};
+  }
+  if (at_ != nullptr) ::mprotect(at_, size_ + loader_name_bytes, PROT_READ);
   return bytes;
 }
 
-inline program_image::program_image(const std::vector<source>& sources) {
+inline program_image::program_image(const std::vector<source>& sources, bool is_whole) {
   constexpr std::size_t most_files = 256;  // what a plan has room for, and more than a program is linked with
   if (sources.empty() || sources.size() > most_files) {
     fail(errc::shipping_failed, "a program of " + std::to_string(sources.size()) +
@@ -239,7 +287,11 @@ inline program_image::program_image(const std::vector<source>& sources) {
     file& added = files_.emplace_back();
     added.name = each.name;
     added.offset = size_;
-    added.bytes = mapped.strip();
+    const bool gets_loader = is_whole && files_.size() == 1;
+    added.bytes = mapped.strip(gets_loader);
+    if (gets_loader && added.bytes.empty()) {
+      fail(errc::incompatible_host, "this program is not linked as others are, so it cannot take its libraries with it; build it on an older system");
+    }
     if (files_.size() == 1) machine_ = image_detail::machine_of(added.bytes);
     sha256 own;
     own.add(added.bytes.data(), added.bytes.size());
@@ -265,6 +317,30 @@ inline std::span<const std::byte> program_image::bytes(std::uint64_t offset, std
 inline const program_image& program_image::of_this_program() {
   static const program_image* image = new program_image(own_program_files());
   return *image;
+}
+
+inline const program_image* program_image::whole_of_this_program() {
+  static const program_image* const image = []() -> const program_image* {
+    auto files = own_program_files();
+    const auto system = system_files();
+    if (system.empty()) return nullptr;
+    files.insert(files.end(), system.begin(), system.end());
+    return new program_image(files, true);
+  }();
+  return image;
+}
+
+inline std::vector<program_image::source> system_files() {
+  std::vector<program_image::source> files;
+  bool has_loader = false;
+  for (const auto& [name, object] : system_objects()) {
+    const bool is_loader = name.starts_with("ld-linux") || name.starts_with("ld64.so") || name.starts_with("ld.so");
+    has_loader = has_loader || is_loader;
+    if (object.path.find('/') == object.path.npos || image_detail::is_of_the_machine(name)) continue;
+    files.push_back({is_loader ? "system/loader" : "system/" + name, object.path});
+  }
+  if (!has_loader) files.clear();
+  return files;
 }
 
 inline std::vector<program_image::source> own_program_files() {

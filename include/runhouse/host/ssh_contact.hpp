@@ -116,6 +116,7 @@ inline void ssh_contact::show_progress(std::uint64_t done, std::uint64_t of) {
 /// at once, as one to which many connect does, or an upload breaks off, some tries are made.
 inline bootstrapped ssh_contact::log_in(bootstrap_options& options, os::duplex& stream) {
   if (const char* folder = std::getenv("RUNHOUSE_REMOTE_FOLDER")) options.folder = folder;
+  options.whole = &program_image::whole_of_this_program;
   options.progress = [this](std::uint64_t done, std::uint64_t of) { show_progress(done, of); };
   std::chrono::milliseconds pause = limits::login_again;
   std::uint64_t uploaded = 0;

@@ -9,6 +9,7 @@
 #include <runhouse/node/server.hpp>
 #include <runhouse/os/interrupt_signals.hpp>
 #include <runhouse/os/lock_file.hpp>
+#include <runhouse/os/own_libraries.hpp>
 #include <runhouse/os/private_folder.hpp>
 #include <runhouse/os/thread.hpp>
 #include <runhouse/os/unix_listener.hpp>
@@ -43,7 +44,6 @@ class daemon {
   static void serve(const std::string& run_folder);
   static void say(std::string_view text) noexcept;
   static std::string take_state(const os::private_folder& folder);
-  static std::vector<std::string> environment_of_others();
   static void start_on_strand(server& node);
   static task<> run_until_end(server& node, channel<int>& ended);
 };
@@ -59,6 +59,7 @@ inline void daemon::say(std::string_view text) noexcept {
 inline void daemon::run() noexcept {
   const std::string run_folder = std::getenv(node_role::variable);
   ::unsetenv(node_role::variable);  // what it starts is no node
+  os::own_libraries::take();
   try {
     leave_the_program();
     serve(run_folder);
@@ -103,19 +104,6 @@ inline std::string daemon::take_state(const os::private_folder& folder) {
   return before;
 }
 
-/// For workers of programs on other machines: this process's, but for where its own libraries are.
-inline std::vector<std::string> daemon::environment_of_others() {
-  std::vector<std::string> all = os::environment_without("RUNHOUSE_");
-  const char* libraries = std::getenv(node_role::libraries);
-  if (libraries == nullptr || *libraries == '\0') return all;
-  const std::string own = "LD_LIBRARY_PATH=" + std::string(libraries);
-  std::erase(all, own);
-  for (std::string& variable : all) {
-    if (variable.starts_with(own + ":")) variable.replace(0, own.size() + 1, "LD_LIBRARY_PATH=");
-  }
-  return all;
-}
-
 inline void daemon::start_on_strand(server& node) {
   struct start_work final : strand_work {
     explicit start_work(server& s) noexcept : node(s) {}
@@ -142,7 +130,7 @@ inline void daemon::serve(const std::string& run_folder) {
   server_options options(local_resources{worker_count(), resource_counts()});
   options.store_bytes = store_bytes();
   options.notice = take_state(folder);
-  options.environment = environment_of_others();
+  options.environment = os::environment_without("RUNHOUSE_");
   if (const char* home = std::getenv("HOME"); home != nullptr && ::access(home, X_OK) == 0) options.folder = home;
   try {
     options.logs = os::home_folder_path() + "/logs";

@@ -7,8 +7,6 @@ namespace rh::detail {
 struct node_role {
   /// The environment variable that makes a program a node; its value is the run folder.
   static constexpr const char* variable = "RUNHOUSE_NODE";
-  /// What begins LD_LIBRARY_PATH for this program alone: the folder of its own libraries, where it was copied to.
-  static constexpr const char* libraries = "RUNHOUSE_LIBRARIES";
   /// For a bridge: the pid of the script that starts it.
   static constexpr const char* script = "RUNHOUSE_SCRIPT";
   /// For a bridge: the first bytes that the program says, in hex.

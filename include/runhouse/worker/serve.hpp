@@ -3,6 +3,7 @@
 
 #include <runhouse/io/waiting.hpp>
 #include <runhouse/os/fd.hpp>
+#include <runhouse/os/own_libraries.hpp>
 #include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
 #include <runhouse/os/system.hpp>
@@ -105,6 +106,7 @@ inline bool is_asked_to_serve() noexcept { return std::getenv(worker_variable) !
 [[noreturn]] inline void serve_as_worker() {
   std::string token = std::getenv(worker_variable);
   ::unsetenv(worker_variable);  // what a function starts is no worker
+  os::own_libraries::take();
   worker(std::move(token)).run();
 }
 
