@@ -349,8 +349,10 @@ def plain(t):
     t.check("with that machine's environment", one.ask("variable", "HOME") == str(m.account.home) and one.ask("variable", "COLOUR") == "(unset)")
     t.check("large values", one.ask("big", 5_000_000) == "same" and one.ask("put", 5_000_000) == "same")
     held = one.ask("held", 64_000_000).split()
-    t.check("a large result is held once", held[0] == "whole" and all(0.9 < float(size) < 1.5 for size in held[1:4]), held)
-    t.check("a large argument that is given away is not held twice", float(held[4]) < 0.5, held)
+    t.check("large results are whole", held[0] == "whole", held)
+    if b"__asan_init" not in pathlib.Path(program).read_bytes():  # which keeps what was freed
+        t.check("a large result is held once", all(0.9 < float(size) < 1.5 for size in held[1:4]), held)
+        t.check("a large argument that is given away is not held twice", float(held[4]) < 0.5, held)
     t.check("results that stay", one.ask("refs", 100) == str(sum(i * i for i in range(100))))
     t.check("output comes before the outcome", one.ask("say", 2) == "[say] line 0" and one.line() == "[say] line 1" and one.line() == "2")
     t.check("exceptions", (line := one.ask("error", "so_it_is")) == "invalid_argument: so_it_is", line)

@@ -536,6 +536,7 @@ inline bootstrapped talk::run() {
                                       "; build it there, or with a compiler for it, and connect from that build");
   }
   if (!has_started()) {
+    options_.state.uploaded = 0;
     send("use " + image_->id() + '\n');
     has_started();
   }

@@ -50,7 +50,7 @@ struct script_options {
 /// In the folder, made for this user only:
 ///
 ///     programs/ID/{program,lib/*,manifest,used}   a program, put there by one rename; `used` is as old as its last start
-///     programs/ID/whole                           another one, which is the same with all of its libraries, is to be used
+///     programs/ID/whole                           another one, which is the same with all of its libraries, has run instead
 ///     programs/ID/system/*                        libraries of the system that it came from, and their loader, `loader`, whose
 ///                                                 path is put into the last bytes of `program`
 ///     incoming/ID-TOKEN/{plan,data,owner,writer,new/}   what has come of one; who owns it and writes to it
@@ -79,7 +79,7 @@ namespace script_detail {
 // Its names begin with rh_, as none of the user's does. Paths have no '*' to expand: set -f.
 inline constexpr std::string_view body = R"sh(
 set -f
-rh_ticker= rh_bridged= rh_part=
+rh_ticker= rh_bridged= rh_part= rh_plain=
 rh_old_umask=$(umask)
 rh_had_locale=${LC_ALL+yes} rh_locale=${LC_ALL-}
 umask 077
@@ -223,7 +223,10 @@ rh_start() {
     RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
     rh_code=$?
   fi
-  if [ $rh_code -eq 0 ] || [ -n "$rh_bridged" ]; then exit $rh_code; fi
+  if [ $rh_code -eq 0 ] || [ -n "$rh_bridged" ]; then
+    if [ -d "$rh_plain" ]; then { printf 'whole\n' >"$rh_plain/whole"; } 2>/dev/null; fi
+    exit $rh_code
+  fi
   LC_ALL=C
   export LC_ALL
   # Nothing else is to see them.
@@ -250,14 +253,14 @@ rh_send_manifest() {
   if [ $rh_size -gt 0 ]; then head -c $rh_size "$rh_folder/programs/$1/manifest"; fi
 }
 
-# ID NAME OFFSET: that file from there on, as it was when it came.
+# ID NAME OFFSET SIZE: that file from there on, as it was when it came.
 rh_read() {
   rh_x=$rh_folder/programs/$1/$2
-  if [ "$2" != program ] || [ ! -f "$rh_folder/programs/$1/system/loader" ]; then
+  rh_size_of "$rh_x"
+  if [ "$2" != program ] || [ ! -f "$rh_folder/programs/$1/system/loader" ] || [ $(($3 + $4)) -le $((rh_size - rh_loader_bytes)) ]; then
     tail -c +$(($3 + 1)) "$rh_x"
     return
   fi
-  rh_size_of "$rh_x"
   { head -c $((rh_size - rh_loader_bytes)) "$rh_x" && head -c $rh_loader_bytes /dev/zero; } | tail -c +$(($3 + 1))
 }
 # Puts the path of its loader into a program, where the kernel looks for that.
@@ -269,6 +272,7 @@ rh_name_loader() {
     head -c $((rh_size - rh_loader_bytes)) "$rh_part/new/program" >"$rh_part/named" && printf '%s' "$rh_path" >>"$rh_part/named" &&
       head -c $((rh_loader_bytes - ${#rh_path})) /dev/zero >>"$rh_part/named" && chmod 700 "$rh_part/named" && mv -f "$rh_part/named" "$rh_part/new/program"
   } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
+  sync "$rh_part/new/program" 2>/dev/null
 }
 # Puts the files together as the plan says.
 rh_assemble() {
@@ -280,7 +284,7 @@ rh_assemble() {
         rh_said=$({ true >"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said" ;;
       literal) rh_said=$({ tail -c +$rh_at "$rh_part/data" | head -c "$rh_1" >>"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
         rh_at=$((rh_at + rh_1)) ;;
-      copy) rh_said=$({ rh_read "$rh_1" "$rh_2" "$rh_3" | head -c "$rh_4" >>"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said" ;;
+      copy) rh_said=$({ rh_read "$rh_1" "$rh_2" "$rh_3" "$rh_4" | head -c "$rh_4" >>"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said" ;;
       all) rm -f "$rh_out"
         if ! ln "$rh_part/data" "$rh_out" 2>/dev/null; then
           rh_said=$({ cat "$rh_part/data" >"$rh_out"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
@@ -465,9 +469,9 @@ while read -r rh_word rh_1 rh_2 rh_3 rh_4; do
     manifest) rh_send_manifest "$rh_1" ;;
     plan) if rh_ship "$rh_1" "$rh_2" "$rh_3" "$rh_4"; then rh_start; fi ;;
     use) case $rh_1 in
-        *[!0-9a-f]*) exit 1 ;;
+        '' | *[!0-9a-f]*) exit 1 ;;
       esac
-      if [ -d "$rh_program" ]; then { printf 'whole\n' >"$rh_program/whole"; } 2>/dev/null; fi
+      rh_plain=$rh_program
       rh_look_for "$rh_1" ;;
     *) exit 1 ;;
   esac

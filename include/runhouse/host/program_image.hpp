@@ -20,6 +20,7 @@
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -202,7 +203,7 @@ inline Elf64_Phdr* loader_of(std::byte* bytes) noexcept {
 
 /// What goes with the drivers of a machine, or its network cards: of another machine it would be of no use.
 inline bool is_of_the_machine(std::string_view name) noexcept {
-  constexpr std::string_view begins[] = {"libcuda.so", "libcudadebugger.so", "libnvidia-", "libnvcuvid.so", "libnvoptix.so", "libEGL", "libGL", "libOpenGL", "libOpenCL.so",
+  constexpr std::string_view begins[] = {"libcuda.so", "libcudadebugger.so", "libnvidia-", "libnvcuvid.so", "libnvoptix.so", "libEGL", "libGL.so", "libGLX", "libGLdispatch", "libGLESv", "libOpenGL", "libOpenCL.so",
                                          "libdrm", "libvulkan", "libibverbs", "librdmacm", "libmlx", "libze_", "libhsa-runtime"};
   return std::ranges::any_of(begins, [&](std::string_view begin) { return name.starts_with(begin); });
 }
@@ -340,6 +341,17 @@ inline std::vector<program_image::source> system_files() {
     files.push_back({is_loader ? "system/loader" : "system/" + name, object.path});
   }
   if (!has_loader) files.clear();
+  // What comes from the host, as a driver's library or a module of getpwnam, may need the rest of this C library: that of the host would not fit.
+  const auto libc = std::ranges::find(files, "system/libc.so.6", &program_image::source::name);
+  if (libc != files.end()) {
+    const std::string folder = libc->path.substr(0, libc->path.rfind('/') + 1);
+    for (const char* name : {"libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libanl.so.1", "libresolv.so.2", "libm.so.6", "libnss_files.so.2",
+                             "libnss_dns.so.2", "libnss_compat.so.2", "libgcc_s.so.1"}) {
+      const std::string path = folder + name;
+      const bool is_there = std::ranges::any_of(files, [&](const program_image::source& f) { return f.name == std::string("system/") + name; });
+      if (!is_there && ::access(path.c_str(), R_OK) == 0) files.push_back({std::string("system/") + name, path});
+    }
+  }
   return files;
 }
 

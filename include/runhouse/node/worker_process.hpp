@@ -4,6 +4,7 @@
 #include <runhouse/needs/needs.hpp>
 #include <runhouse/node/gpu_claim.hpp>
 #include <runhouse/node/worker_program.hpp>
+#include <runhouse/os/own_libraries.hpp>
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/shared_memory.hpp>
 #include <runhouse/os/socket.hpp>
@@ -41,6 +42,15 @@ inline std::vector<std::string> worker_environment(const std::vector<std::string
     std::string& visible = named["CUDA_VISIBLE_DEVICES"];
     visible.clear();
     for (const gpu_claim& g : gpus) visible += (visible.empty() ? "" : ",") + g.uuid;
+  }
+  // Without its own libraries it would not start.
+  if (const auto paths = named.find("LD_LIBRARY_PATH"); paths != named.end()) {
+    for (const std::string& variable : base) {
+      if (!variable.starts_with("LD_LIBRARY_PATH=")) continue;
+      std::string own(os::own_libraries::leading(std::string_view(variable).substr(paths->first.size() + 1)));
+      if (!own.empty() && !own.ends_with(':')) own += ':';
+      paths->second.insert(0, own);
+    }
   }
   std::vector<std::string> all;
   for (const std::string& variable : base) {

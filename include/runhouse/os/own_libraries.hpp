@@ -50,6 +50,17 @@ class own_libraries {
       ::setenv(variable, others.c_str(), 1);
     }
   }
+  /// The entries of a search path that begin it and are folders of libraries that were copied, with their colons.
+  static std::string_view leading(std::string_view paths) noexcept {
+    std::size_t end = 0;
+    while (end < paths.size()) {
+      const std::string_view first = paths.substr(end, paths.find(':', end) - end);
+      const std::string_view folder = first.substr(0, std::min(first.rfind('/'), first.size()));
+      if (!is_copied(folder) || (!first.ends_with("/lib") && !first.ends_with("/system"))) break;
+      end = std::min(end + first.size() + 1, paths.size());
+    }
+    return paths.substr(0, end);
+  }
   static bool any() noexcept { return !folders().empty(); }
   /// Puts them into the environment of another process of this program. Nothing where none were copied.
   static void add_to(std::vector<std::string>& environment) {
