@@ -65,14 +65,15 @@ class own_libraries {
   /// Puts them into the environment of another process of this program. Nothing where none were copied.
   static void add_to(std::vector<std::string>& environment) {
     if (folders().empty()) return;
-    const std::string begin = std::string(variable) + "=";
+    std::string begin = variable;
+    begin += '=';
     std::string paths = folders();
     std::erase_if(environment, [&](const std::string& each) {
       if (!each.starts_with(begin)) return false;
-      if (each.size() > begin.size()) paths += ":" + each.substr(begin.size());
+      if (each.size() > begin.size()) paths.append(1, ':').append(each, begin.size());
       return true;
     });
-    environment.push_back(begin + paths);
+    environment.push_back(begin.append(paths));
   }
 
  private:
