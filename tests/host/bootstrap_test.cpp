@@ -359,11 +359,37 @@ TEST_CASE("a host that lacks what a program needs gets that too, and knows so fr
     const outcome third = try_once(machine, *plain, new_shipping_token(), options);
     CHECK_MADE(third);
     CHECK(third.made.shipped_bytes < plain->size() + 400000);
+    // In a folder that was moved, or is mounted elsewhere, the loader's path is another.
+    fs::rename(machine.folder(), machine.home() + "/other");
+    options.folder = "other";
+    options.whole = [&] { return &*whole; };
+    const outcome moved = try_once(machine, *image, new_shipping_token(), options);
+    CHECK_MADE(moved);
+    CHECK(moved.made.shipped_bytes == 0);
+    const std::string elsewhere = machine.home() + "/other/programs/" + whole->id();
+    CHECK(moved.line == "0022 unset " + elsewhere + "/system");
+    named = room;
+    named.replace(0, elsewhere.size() + 14, elsewhere + "/system/loader");
+    CHECK(text_of_file(elsewhere + "/program") == text + named);
+    CHECK(std::distance(fs::directory_iterator(elsewhere), fs::directory_iterator()) == 4);  // manifest, program, system, used
+    options.folder.clear();
     // Where there is nothing that would help, it is said what is missing.
     options.whole = [] { return nullptr; };
     const outcome none = try_once(machine, *made_image(program_text("#!/bin/sh\necho 'x: error while loading shared libraries: libnew.so.1: no' >&2\nexit 127\n", 100)), new_shipping_token(), options);
     CHECK(none.failed == errc::incompatible_host);
     CHECK(contains(none.what, "libnew.so.1"));
+    options.whole = []() -> const program_image* { throw std::runtime_error("libold.so is gone"); };
+    for (const made_image* each : {&image, &plain}) {
+      const outcome failed = try_once(machine, **each, new_shipping_token(), options);
+      CHECK(failed.failed == errc::incompatible_host);
+      CHECK(contains(failed.what, "libold.so is gone"));
+    }
+    // What is there and cannot be loaded is no older system.
+    options.whole = [&] { return &*whole; };
+    const outcome busy = try_once(machine, *made_image(program_text("#!/bin/sh\necho 'x: error while loading shared libraries: libnew.so.1: failed to map segment from shared object' >&2\nexit 127\n", 100)),
+                                  new_shipping_token(), options);
+    CHECK(busy.failed == errc::node_not_started);
+    CHECK(contains(busy.what, "failed to map segment"));
   }
 }
 

@@ -91,6 +91,8 @@ TEST_CASE("where the host has nothing, all is sent", "[host][shipping_plan]") {
   CHECK(two.disk_bytes == 1000);
   CHECK(two.literals.size() == 1);
   CHECK(carried_out(two, "abcde", {}) == std::vector<std::string>{"abc", "", "de"});
+  // A copy of the program gets the path of its loader.
+  CHECK(plan_shipping(of_letters({{"program", "abc"}, {"system/loader", "de"}}), {}).disk_bytes == 1300);
 }
 
 TEST_CASE("what the host has in any program is copied there, in long ranges", "[host][shipping_plan]") {

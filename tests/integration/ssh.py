@@ -1344,6 +1344,7 @@ def hosts_as_values(t):
     m = t.machine(server=["PasswordAuthentication yes"] if sshd.makes_accounts else [])
     jump = m.add_server("jump")
     m.add_host("gate", jump.port, server=jump)
+    m.add_host("only-by-program", jump.port, ["ProxyCommand false"], server=jump)
     # A configuration of this host alone: all that is needed is said by the program.
     with open(m.folder / "config", "a") as config:
         config.write(f"Host bare\n  HostName 127.0.0.1\n  UserKnownHostsFile {m.folder}/bare_known_hosts\n  IdentityFile {m.folder}/none\n  IdentitiesOnly yes\n")
@@ -1363,10 +1364,38 @@ def hosts_as_values(t):
     t.works(one)
     before = len(jump.connections())
     t.check("it is", before >= 1, before)
+    if arguments.by == "libssh2":
+        t.refused("through one that needs the program", t.start(m, host="bare", words=[*whole, "jump=only-by-program"], RUNHOUSE_SSH="libssh2"), "unknown_cluster", "only-by-program", "ProxyCommand", seconds=5)
     if sshd.makes_accounts and arguments.by == "libssh2":
         subprocess.run(["chpasswd"], input=f"{m.account.name}:what it is", text=True, check=True)
         t.works(t.connected(m, "by a password", host="bare", words=[*whole[:2], "password=what it is"]))
         t.refused("by a wrong one", t.start(m, host="bare", words=[*whole[:2], "password=another"]), "authentication_failed", "a password", seconds=15)
+    t.tidy(m)
+
+
+@scenario("names with every bad character", seconds=60)
+def hostile_names(t):
+    m = t.machine()
+    home = m.account.home
+    bad = ["$(touch pwned)", "`touch pwned`", ";touch pwned", "&& touch pwned", "|touch pwned", "-rf", "--", "it's", '"', "a b", "a\tb", "*", "?", "[a]", "a\\b", "\\", "!1", "#", "%s%n", "{a,b}",
+           "$HOME", "\u00fc\u4e2d", "\x7f", "\x1b[31m", "=", "~a", "a;"]
+    for name in bad:
+        one = t.start(m, **{FOLDER_VARIABLE: name})
+        line = one.line(20)
+        t.check(f"a folder called {name!r}", line == "connected" and one.ask("add", 1, 2) == "3", (line, one.stderr))
+        t.check(f"{name!r} is where it is", (home / name / "programs").is_dir())
+        t.ended(one)
+        shutil.rmtree(home / name, ignore_errors=True)
+    t.refused("a folder of several lines", t.start(m, **{FOLDER_VARIABLE: "a\nb"}), "shipping_failed", "several lines", FOLDER_VARIABLE, seconds=5)
+    t.refused("one whose name is too long", t.start(m, **{FOLDER_VARIABLE: "x" * 300}), "shipping_failed", "too long", FOLDER_VARIABLE, seconds=5)
+    one = t.connected(m)
+    for value in [*(b.encode() for b in bad), b"", b"a\nb", b"\n", b"\r", b"\xff\xfe", bytes(range(1, 256))]:
+        t.check(f"a variable of {value!r}", one.ask("carried", value.hex() or "-", 1 if value else 0) == "same", one.stderr)
+    t.check("one that is long", one.ask("carried", "78", 128 * 1024 - 2 - len("RH_TEST_CARRIED")) == "same", one.stderr)
+    t.check("one that is longer than Linux takes", "impossible_needs" in (line := one.ask("carried", "78", 200_000)), line)
+    t.works(one, "and the next call works")
+    pwned = [*home.rglob("pwned"), *pathlib.Path.cwd().glob("pwned")]
+    t.check("nothing of it was run", not pwned, pwned)
     t.tidy(m)
 
 

@@ -188,6 +188,14 @@ rh::task<> try_one(rh::cluster there, std::vector<std::string> words) {
     auto call = there.send<&variable>()(words.at(1));
     const std::string result = co_await call;
     std::printf("%s\n", result.c_str());
+  } else if (how == "carried") {  // hex, count: what is there of a variable with those bytes, so many times
+    std::string value;
+    for (std::size_t i = 0; i + 1 < words.at(1).size(); i += 2) value += static_cast<char>(std::stoi(words[1].substr(i, 2), nullptr, 16));
+    std::string all;
+    for (int i = 0; i < number(2); ++i) all += value;
+    auto call = there.send<&variable>(rh::env("RH_TEST_CARRIED", all))("RH_TEST_CARRIED");
+    const std::string result = co_await call;
+    std::printf("%s\n", result == all ? "same" : "different");
   } else if (how == "folder") {
     auto call = there.send<&folder>()();
     const std::string result = co_await call;

@@ -196,7 +196,8 @@ TEST_CASE("a need that makes no sense is refused where it is written", "[needs]"
   for (const auto& bad : std::vector<std::function<void()>>{
            [] { rh::needs n(rh::cpus(0)); }, [] { rh::needs n(rh::resource("", 1)); },
            [] { rh::needs n(rh::env("", "x")); }, [] { rh::needs n(rh::env("A=B", "x")); },
-           [] { rh::needs n(rh::env("RUNHOUSE_WORKER", "x")); }, [] { rh::needs n(rh::cwd("")); }}) {
+           [] { rh::needs n(rh::env("RUNHOUSE_WORKER", "x")); }, [] { rh::needs n(rh::env("A", std::string("x\0y", 3))); },
+           [] { rh::needs n(rh::env("A", std::string(128 * 1024 - 2, 'x'))); }, [] { rh::needs n(rh::cwd("")); }}) {
     CHECK(error_of(bad).kind() == rh::errc::impossible_needs);
   }
 }

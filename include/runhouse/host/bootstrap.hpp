@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <random>
@@ -250,10 +251,17 @@ inline std::string far_lines::take(std::size_t size, std::chrono::seconds longes
   return taken;
 }
 
+/// Whether the loader had the file of a library, and the machine could not give it what it needs.
+inline bool is_short_of_something(std::string_view said) {
+  return std::ranges::any_of(std::array{"failed to map segment", "Cannot allocate memory", "Too many open files", "Stale file handle", "Input/output error"},
+                             [&](std::string_view text) { return said.find(text) != said.npos; });
+}
+
 /// Whether a program that ended so lacks what a whole image would bring.
 inline bool lacks_libraries(unsigned code, std::string_view said) {
-  return code == 127 || said.find("version `") != said.npos || said.find("error while loading shared libraries") != said.npos ||
-         said.find("symbol lookup error") != said.npos;
+  const auto says = [&](std::string_view text) { return said.find(text) != said.npos; };
+  if (is_short_of_something(said)) return false;
+  return code == 127 || says("version `") || says("symbol lookup error") || says("error while loading shared libraries");
 }
 
 /// What is wrong where a program ended before it could say so; throws.
@@ -275,6 +283,9 @@ inline bool lacks_libraries(unsigned code, std::string_view said) {
   if (says("CPU ISA level") || code == 128 + 4) {
     fail(errc::incompatible_host, cannot + "the processor there lacks instructions that it uses; compile without -march=native, for example with "
                                            "-march=x86-64-v2" + quoted);
+  }
+  if (is_short_of_something(said)) {
+    fail(errc::node_not_started, "this program could not be started on " + host.name + ", as its libraries could not be loaded" + quoted + "; look at that machine, and connect again");
   }
   if (const std::string library = between("error while loading shared libraries: ", ':'); !library.empty()) {
     fail(errc::incompatible_host, cannot + "the library " + library + " is not there, or is not one for it; install it there, or link it statically" + quoted);
@@ -548,14 +559,23 @@ inline bootstrapped talk::run() {
 /// False where the host needs the whole image, which is then the one to start.
 inline bool talk::has_started() {
   const program_image* const plain = image_;
+  std::string why_not_whole;
   const auto may_be_whole = [&] {
-    if (!is_whole_) image_ = options_.whole();
+    try {
+      if (!is_whole_) image_ = options_.whole();
+    } catch (const std::exception& e) {
+      image_ = nullptr;
+      why_not_whole = std::string("; the libraries of this system cannot go along: ") + e.what();
+    }
     is_whole_ = true;
     if (image_ == nullptr) image_ = plain;
     return image_ != plain;
   };
   far_line line = lines_.next(bootstrap_limits::answer, "look for the program");
-  if (line.word == "whole" && may_be_whole()) return false;
+  if (line.word == "whole") {
+    if (may_be_whole()) return false;
+    fail(errc::incompatible_host, "this program runs on " + made_.host.name + " only with the libraries of this system, as it did before" + why_not_whole);
+  }
   if (line.word == "missing") {
     ship(line.rest);
     line = lines_.next(bootstrap_limits::answer, "start the program");
@@ -573,7 +593,7 @@ inline bool talk::has_started() {
   if (line.word != "broken") fail_not_allowed(line);
   const auto number = static_cast<unsigned>(number_from(code, 255).value_or(0));
   if (lacks_libraries(number, rest) && may_be_whole()) return false;
-  fail_broken(made_.host, number, printable(rest));
+  fail_broken(made_.host, number, printable(rest) + why_not_whole);
 }
 
 }  // namespace bootstrap_detail

@@ -207,6 +207,7 @@ rh_sweep() {
 # Starts it, not by exec: this shell says what became of it.
 rh_start() {
   { printf 'used\n' >"$rh_program/used"; } 2>/dev/null
+  if [ -f "$rh_program/system/loader" ]; then rh_name_loader_again; fi
   rh_say ready
   # By SIGUSR1 to its parent it may say that from now on nothing but its own lines belongs in this stream.
   trap 'rh_bridged=yes' USR1
@@ -263,16 +264,23 @@ rh_read() {
   fi
   { head -c $((rh_size - rh_loader_bytes)) "$rh_x" && head -c $rh_loader_bytes /dev/zero; } | tail -c +$(($3 + 1))
 }
-# Puts the path of its loader into a program, where the kernel looks for that.
+# FILE: puts the path that its loader has, or will have, into a program, where the kernel looks for that. Others may be starting it.
 rh_name_loader() {
   rh_path=$rh_program/system/loader
   if [ ${#rh_path} -ge $rh_loader_bytes ]; then rh_fail no-folder "$rh_path is too long"; fi
-  rh_size_of "$rh_part/new/program"
+  rh_size_of "$1"
+  rh_x=$1.$rh_name.$$
   rh_said=$({
-    head -c $((rh_size - rh_loader_bytes)) "$rh_part/new/program" >"$rh_part/named" && printf '%s' "$rh_path" >>"$rh_part/named" &&
-      head -c $((rh_loader_bytes - ${#rh_path})) /dev/zero >>"$rh_part/named" && chmod 700 "$rh_part/named" && mv -f "$rh_part/named" "$rh_part/new/program"
-  } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
-  sync "$rh_part/new/program" 2>/dev/null
+    head -c $((rh_size - rh_loader_bytes)) "$1" >"$rh_x" && printf '%s' "$rh_path" >>"$rh_x" &&
+      head -c $((rh_loader_bytes - ${#rh_path})) /dev/zero >>"$rh_x" && chmod 700 "$rh_x" && { sync "$rh_x" 2>/dev/null || true; } && mv -f "$rh_x" "$1"
+  } 2>&1) || { rm -f "$rh_x"; rh_write_failed "$rh_folder" "$rh_said"; }
+}
+# The same of the one that is there, whose folder may have been moved, or be mounted elsewhere on another machine.
+rh_name_loader_again() {
+  rh_path=$rh_program/system/loader
+  rh_x=
+  { rh_x=$(tail -c $rh_loader_bytes "$rh_program/program" | head -c ${#rh_path}); } 2>/dev/null
+  if [ "$rh_x" != "$rh_path" ]; then rh_name_loader "$rh_program/program"; fi
 }
 # Puts the files together as the plan says.
 rh_assemble() {
@@ -395,7 +403,7 @@ rh_ship() {
     rh_say mismatch "$rh_wrong"
     return 1
   fi
-  if [ -f "$rh_part/new/system/loader" ]; then rh_name_loader; fi
+  if [ -f "$rh_part/new/system/loader" ]; then rh_name_loader "$rh_part/new/program"; fi
   rh_said=$({ printf 'used\n' >"$rh_part/new/used"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
   # Who is there first has put there the same; then this one lands in it.
   if [ ! -e "$rh_program" ]; then rh_said=$(mv "$rh_part/new" "$rh_program" 2>&1); fi

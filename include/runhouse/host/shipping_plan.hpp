@@ -200,6 +200,8 @@ inline shipping_plan plan_shipping(const content_manifest& ours, std::span<const
     }
   }
   plan.text += "end\n";
+  // The path of its loader is put into a copy.
+  if (std::ranges::any_of(ours.files, [](const content_file& file) { return file.name == "system/loader"; })) plan.disk_bytes += ours.files.front().size;
   return plan;
 }
 

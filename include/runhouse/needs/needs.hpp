@@ -4,6 +4,7 @@
 #include <runhouse/core/error.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -91,6 +92,9 @@ class needs {
       refuse(what, "that is no name of a variable");
     }
     if (n.value.find('\0') != std::string::npos) refuse(what, "its value holds a null character");
+    if (n.name.size() + n.value.size() > longest_variable) {
+      refuse(what, "it has " + std::to_string(n.name.size() + n.value.size()) + " bytes, and Linux gives no process a variable of more than " + std::to_string(longest_variable));
+    }
     if (n.name.starts_with("RUNHOUSE_"))
       refuse(what, "these variables are the library's own, and not seen by functions");
     env[n.name] = n.value;
@@ -116,6 +120,7 @@ class needs {
   unsigned workers = 0;  ///< at most so many at once, whatever the CPUs; 0: as many as there are CPUs for
 
  private:
+  static constexpr std::size_t longest_variable = 128 * 1024 - 2;  // MAX_ARG_STRLEN, with '=' and the null character
   [[noreturn]] static void refuse(const std::string& what, const std::string& why) {
     fail(errc::impossible_needs, what + ": " + why);
   }

@@ -51,16 +51,9 @@ class ssh_config {
     return all;
   }
   /// The words of one whose value is a list, between blanks or commas.
-  std::vector<std::string> words(std::string_view keyword) const {
-    std::vector<std::string> all;
-    const std::string text = value(keyword);
-    for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = std::min(text.find_first_of(" ,", begin), text.size());
-      if (end > begin) all.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    return all;
-  }
+  std::vector<std::string> words(std::string_view keyword) const { return parts(keyword, " ,"); }
+  /// The files of one whose value is a list of them. It is printed without quotes: a name with a blank in it cannot be told from two.
+  std::vector<std::string> files(std::string_view keyword) const { return parts(keyword, " "); }
   /// True for yes and true.
   bool is_on(std::string_view keyword) const {
     const std::string text = value(keyword);
@@ -79,6 +72,16 @@ class ssh_config {
 
  private:
   using line_type = std::pair<std::string, std::string>;
+  std::vector<std::string> parts(std::string_view keyword, const char* between) const {
+    std::vector<std::string> all;
+    const std::string text = value(keyword);
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find_first_of(between, begin), text.size());
+      if (end > begin) all.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return all;
+  }
   std::vector<line_type> lines_;
 };
 

@@ -86,15 +86,14 @@ inline transport_choice ssh_way::choose(std::vector<ssh_target>& way) const {
   transport_facts facts = facts_of(config, target);
   facts.has_program = given.has_value();
   facts.wanted = wanted;
-  facts.wanted_by = std::move(by);
+  facts.wanted_by = by;
   transport_choice choice = choose_transport(config, facts);
-  if (choice.by == ssh_transport::libssh2) {
-    if (const std::string why = transport::need_of_trust(config); !why.empty()) {
-      fail(errc::unknown_cluster, name() + " is not reached by libssh2, though " + choice.why + ": " + why + ", which only the ssh program heeds");
-    }
-  }
   if (choice.by != ssh_transport::libssh2) return choice;
-  if (std::string why = add_jumps(config.value("proxyjump"), way); !why.empty()) return {ssh_transport::program, std::move(why)};
+  std::string why = transport::need_of_trust(config);
+  if (!why.empty()) fail(errc::unknown_cluster, name() + " is not reached by libssh2, though " + choice.why + ": " + why + ", which only the ssh program heeds");
+  why = add_jumps(config.value("proxyjump"), way);
+  if (!why.empty() && wanted) fail(errc::unknown_cluster, name() + " is not reached by libssh2, though " + by + " wants it: " + why + "; only the ssh program goes that way");
+  if (!why.empty()) return {ssh_transport::program, std::move(why)};
   way.push_back(std::move(target));
   return choice;
 }

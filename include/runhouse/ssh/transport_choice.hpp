@@ -80,14 +80,10 @@ inline std::string need_of_trust(const ssh_config& config) {
   }
   if (const std::string dns = config.value("verifyhostkeydns"); !dns.empty() && dns != "no" && dns != "false") return "the configuration has VerifyHostKeyDNS " + dns;
   for (const char* keyword : {"userknownhostsfile", "globalknownhostsfile"}) {
-    const std::string files = config.value(keyword);
-    for (std::size_t begin = 0; begin < files.size();) {
-      const std::size_t end = std::min(files.find(' ', begin), files.size());
-      const std::string file = files.substr(begin, end - begin);
-      if (!file.empty() && file.front() != '/' && !file.starts_with("~/") && file.front() != '%') {
-        return "the configuration's files of known hosts (" + files + ") may have blanks in their names";
+    for (const std::string& file : config.files(keyword)) {
+      if (file.front() != '/' && !file.starts_with("~/") && file.front() != '%') {
+        return "the configuration's files of known hosts (" + config.value(keyword) + ") may have blanks in their names";
       }
-      begin = end + 1;
     }
   }
   return {};

@@ -103,18 +103,6 @@ inline std::string read_file(const std::string& path) {
 
 inline std::string user_name() { return of_account(&passwd::pw_name); }
 
-/// The files of such a keyword, which is printed without quotes: a name with a blank in it cannot be told from two.
-inline std::vector<std::string> files_of(const ssh_config& config, std::string_view keyword) {
-  std::vector<std::string> files;
-  const std::string text = config.value(keyword);
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find(' ', begin), text.size());
-    if (end > begin) files.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return files;
-}
-
 /// Of those of ours that the configuration allows; all where it says nothing of them.
 inline std::vector<std::string> allowed(const ssh_config& config, std::string_view keyword, std::span<const std::string_view> ours) {
   const std::vector<std::string> said = config.words(keyword);
@@ -223,9 +211,9 @@ inline ssh_target target_of(const ssh_config& config, const ssh_host& host) {
   target.known_as = alias.empty() ? target.host : alias;
   target.known_port = alias.empty() ? target.port : std::uint16_t{0};
   for (const char* keyword : {"userknownhostsfile", "globalknownhostsfile"}) {
-    for (const std::string& file : user_configuration::files_of(config, keyword)) target.known_hosts_files.push_back(user_configuration::expanded(file, config, name));
+    for (const std::string& file : config.files(keyword)) target.known_hosts_files.push_back(user_configuration::expanded(file, config, name));
   }
-  const auto of_user = user_configuration::files_of(config, "userknownhostsfile");
+  const auto of_user = config.files("userknownhostsfile");
   if (!of_user.empty()) target.new_keys_file = user_configuration::expanded(of_user.front(), config, name);
   std::erase(target.known_hosts_files, "");
   target.accepts_new_keys = config.text("stricthostkeychecking") == "accept-new";
