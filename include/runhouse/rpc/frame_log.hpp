@@ -7,10 +7,12 @@
 #include <runhouse/wire/payload.hpp>
 #include <runhouse/wire/session_message.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <span>
 #include <utility>
@@ -26,16 +28,21 @@ class frame_log {
  public:
   using shared_file = std::shared_ptr<const wire::payload_file>;
 
-  /// Where a frame's bytes are to be appended; added() when they are.
-  std::vector<std::byte>& bytes() noexcept { return bytes_; }
+  /// Where a frame's bytes are to be appended; added() when they are. Errors: std::bad_alloc.
+  std::vector<std::byte>& bytes() {
+    if (blocks_.empty() || blocks_.back().bytes.size() >= block_bytes) {
+      blocks_.push_back({end_, std::exchange(spare_, {})});
+    }
+    return blocks_.back().bytes;
+  }
   /// Precondition: one whole frame was appended. `files` are passed with its bytes.
   void added(wire::frame_type type, std::span<const shared_file> files = {}) {
     for (std::size_t i = 0; i < files.size(); ++i) files_.push_back({end_ + i / os::fds_per_send, files[i]});
-    end_ = first_ + bytes_.size();
+    end_ = blocks_.back().end();
     if (wire::is_counted(type)) ends_.push_back(end_);
   }
   void add(wire::frame_header header, std::span<const std::byte> payload) {
-    wire::append_frame(bytes_, header, payload);
+    wire::append_frame(bytes(), header, payload);
     added(header.type);
   }
 
@@ -43,12 +50,13 @@ class frame_log {
   std::uint64_t acknowledged() const noexcept { return acknowledged_; }
   std::uint64_t unsent_bytes() const noexcept { return end_ - sent_; }
   /// Bytes that the other side is not known to have.
-  std::uint64_t kept_bytes() const noexcept { return end_ - first_; }
+  std::uint64_t kept_bytes() const noexcept { return end_ - done_; }
 
-  /// Sends what one system call takes.
+  /// Sends what one system call takes. Precondition: unsent_bytes() > 0.
   os::transferred send(const os::duplex& to) noexcept {
+    const block& in = *std::prev(std::upper_bound(blocks_.begin(), blocks_.end(), sent_, [](std::uint64_t at, const block& b) { return at < b.first; }));
     const auto rest = [&](std::uint64_t end) {
-      return std::span<const std::byte>(bytes_).subspan(static_cast<std::size_t>(sent_ - first_), static_cast<std::size_t>(end - sent_));
+      return std::span(in.bytes).subspan(static_cast<std::size_t>(sent_ - in.first), static_cast<std::size_t>(std::min(end, in.end()) - sent_));
     };
     os::transferred done{};
     if (next_file_ == files_.size()) {
@@ -84,11 +92,11 @@ class frame_log {
       --next_file_;
     }
     done_ = to;
-    // Seldom, so that what stays is not moved each time.
-    if (2 * (done_ - first_) >= bytes_.size()) {
-      bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(done_ - first_));
-      first_ = done_;
-      if (bytes_.empty() && bytes_.capacity() > limits::log_memory_bytes) bytes_ = {};
+    while (!blocks_.empty() && blocks_.front().end() <= done_) {
+      block& front = blocks_.front();
+      front.bytes.clear();
+      if (front.bytes.capacity() <= limits::log_memory_bytes) spare_ = std::move(front.bytes);
+      blocks_.pop_front();
     }
     return true;
   }
@@ -108,9 +116,16 @@ class frame_log {
     std::uint64_t at;  // with the byte there
     shared_file file;
   };
+  /// Some frames, so that those behind them need not be moved when they are not kept any more.
+  struct block {
+    std::uint64_t first;
+    std::vector<std::byte> bytes;
+    std::uint64_t end() const noexcept { return first + bytes.size(); }
+  };
+  static constexpr std::size_t block_bytes = 256 * 1024;  // one that has these takes no more frames
   // Offsets count from the first byte of the session.
-  std::vector<std::byte> bytes_;       // from first_ to end_
-  std::uint64_t first_ = 0;
+  std::deque<block> blocks_;           // up to end_
+  std::vector<std::byte> spare_;
   std::uint64_t done_ = 0;             // the other side has what is before
   std::uint64_t sent_ = 0;
   std::uint64_t end_ = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <runhouse/core/limits.hpp>
+#include <runhouse/os/pages.hpp>
 #include <runhouse/wire/incoming_body.hpp>
 #include <runhouse/wire/payload.hpp>
 #include <runhouse/wire/raw.hpp>
@@ -51,6 +52,7 @@ class array_receiver final : public result_receiver {
       filled_ += now.size();
       const auto* const elements = reinterpret_cast<const element*>(part_.data());
       const std::size_t whole = filled_ / sizeof(element);
+      provide(whole);
       value_.insert(value_.end(), elements, elements + whole);
       filled_ -= whole * sizeof(element);
       std::memmove(part_.data(), elements + whole, filled_);
@@ -60,10 +62,20 @@ class array_receiver final : public result_receiver {
 
  private:
   using element = typename Container::value_type;
+  /// Memory for so many more elements, and some of those that follow.
+  void provide(std::size_t count) noexcept {
+    if (value_.size() + count <= provided_) return;
+    const std::size_t more = std::min(std::max(count, provided_bytes / sizeof(element)), value_.capacity() - value_.size());
+    os::provide_pages(value_.data() + value_.size(), more * sizeof(element));
+    provided_ = value_.size() + more;
+  }
+
+  static constexpr std::size_t provided_bytes = 256 * 1024;
   static constexpr std::size_t part_bytes = std::max<std::size_t>(16 * 1024, sizeof(element));
   Container value_;
   alignas(64) std::array<std::byte, part_bytes> part_;
   std::size_t filled_ = 0;  // bytes of part_
+  std::size_t provided_ = 0;  // elements, whose memory is there
 };
 
 template <class R>

@@ -14,8 +14,13 @@
 
 namespace rh::wire {
 
-/// Puts bytes at the end. Not insert(): where all is inlined, g++ 12 sees an overflow in it that is not there.
+/// As append() of many bytes: not inlined, as g++ 12 sees an overflow in it then that is not there.
+[[gnu::noinline]] inline void append_many(std::vector<std::byte>& out, std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+
+/// Puts bytes at the end.
 inline void append(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
+  constexpr std::size_t few = 4096;
+  if (bytes.size() > few) return append_many(out, bytes);  // which are not cleared before
   if (bytes.empty()) return;
   const std::size_t at = out.size();
   out.resize(at + bytes.size());
