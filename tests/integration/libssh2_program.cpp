@@ -46,12 +46,12 @@ void exchange(d::libssh2_channel& channel, std::uint64_t up) {
       ::shutdown(stream.out(), SHUT_WR);
       more_out = false;
     }
-    pollfd p{stream.in(), static_cast<short>(POLLIN | (more_out ? POLLOUT : 0)), 0};
-    if (::poll(&p, 1, 8'000) != 1) {
+    pollfd waits[2] = {{stream.in(), POLLIN, 0}, {more_out ? stream.out() : -1, POLLOUT, 0}};
+    if (::poll(waits, 2, 8'000) < 1) {
       std::printf("nothing in 8 s\n");
       return;
     }
-    if (more_out && (p.revents & POLLOUT) != 0) {
+    if (more_out && (waits[1].revents & POLLOUT) != 0) {
       const std::size_t now = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), up - sent));
       for (std::size_t i = 0; i < now; ++i) out[i] = static_cast<std::byte>((sent + i) * 2654435761u >> 11);
       const auto done = stream.send(std::span(out).first(now));
@@ -61,7 +61,7 @@ void exchange(d::libssh2_channel& channel, std::uint64_t up) {
         sent += done.bytes;
       }
     }
-    if ((p.revents & (POLLIN | POLLHUP)) == 0) continue;
+    if ((waits[0].revents & (POLLIN | POLLHUP)) == 0) continue;
     const auto done = stream.receive(in, none);
     if (done.how == rh::os::transfer::closed) break;
     if (done.how != rh::os::transfer::some) continue;

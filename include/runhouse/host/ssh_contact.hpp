@@ -12,6 +12,7 @@
 #include <runhouse/ssh/ssh_way.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -80,11 +81,11 @@ class ssh_contact final : public node_contact {
 // ---- implementation
 
 inline bool ssh_contact::login::wait(bool for_reading, bool for_writing, clock::time_point deadline) {
-  pollfd p{stream_.in(), static_cast<short>((for_reading ? POLLIN : 0) | (for_writing ? POLLOUT : 0)), 0};
+  std::array<pollfd, 2> waits{pollfd{for_reading ? stream_.in() : -1, POLLIN, 0}, {for_writing ? stream_.out() : -1, POLLOUT, 0}};
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now()).count();
     if (left <= 0) return false;
-    const int ready = ::poll(&p, 1, static_cast<int>(std::min<std::int64_t>(left, 1000000)));
+    const int ready = ::poll(waits.data(), waits.size(), static_cast<int>(std::min<std::int64_t>(left, 1000000)));
     if (ready >= 0 || errno != EINTR) return ready > 0;
   }
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <runhouse/os/byte_ring.hpp>
 #include <runhouse/os/socket.hpp>
 
+#include <optional>
 #include <span>
 #include <sys/stat.h>
 #include <utility>
 
 namespace rh::os {
 
-/// A byte stream in both directions: a unix socket, which passes descriptors too, or two pipes or sockets, such as a
-/// process has as its standard input and output. Non-blocking.
+/// A byte stream in both directions: a unix socket, which passes descriptors too; or two pipes or sockets, such as a
+/// process has as its standard input and output; or what another thread reads from one, by way of a byte_ring. Non-blocking.
 class duplex {
  public:
   duplex() noexcept = default;
@@ -24,16 +26,20 @@ class duplex {
     set_nonblocking(in_.get());
     set_nonblocking(out_.get());
   }
+  duplex(byte_ring::reader in, unique_fd out) : out_(std::move(out)), ring_(std::move(in)), out_is_socket_(is_socket(out_.get())) {
+    set_nonblocking(out_.get());
+  }
 
-  explicit operator bool() const noexcept { return static_cast<bool>(in_); }
+  explicit operator bool() const noexcept { return in_ || ring_; }
   /// To wait for reading, and for writing: may be the same.
-  int in() const noexcept { return in_.get(); }
+  int in() const noexcept { return ring_ ? ring_->descriptor() : in_.get(); }
   int out() const noexcept { return out_ ? out_.get() : in_.get(); }
   bool is_one() const noexcept { return !out_; }
-  /// Takes the descriptor to read out of it, which leaves nothing.
+  /// Takes the descriptor to read out of it, which leaves nothing. Precondition: it reads from no byte_ring.
   unique_fd take_in() noexcept { return std::move(in_); }
 
   transferred receive(std::span<std::byte> into, received_fds& fds) const {
+    if (ring_) return ring_->read(into);
     return in_is_socket_ ? os::receive(in(), into, fds) : read_some(in(), into);
   }
   transferred send(std::span<const std::byte> from) const noexcept {
@@ -50,6 +56,7 @@ class duplex {
 
   unique_fd in_;
   unique_fd out_;
+  std::optional<byte_ring::reader> ring_;
   bool in_is_socket_ = false;
   bool out_is_socket_ = false;
 };

@@ -42,18 +42,23 @@ class array_receiver final : public result_receiver {
     value_.reserve(static_cast<std::size_t>(count));
     return true;
   }
-  /// By way of part_, since bytes come in pieces that are not aligned, nor whole elements; by few at a time, so that they
-  /// are in the cache when they are copied again.
+  /// Those that are not aligned, or no whole elements, by way of part_; by few at a time, so that they are in the cache
+  /// when they are copied again.
   void add(std::span<const std::byte> in) noexcept override {
     while (!in.empty()) {
+      if (filled_ == 0 && in.size() >= sizeof(element) && reinterpret_cast<std::uintptr_t>(in.data()) % alignof(element) == 0) {
+        const std::size_t whole = in.size() / sizeof(element);
+        add_elements(reinterpret_cast<const element*>(in.data()), whole);
+        in = in.subspan(whole * sizeof(element));
+        continue;
+      }
       const auto now = in.first(std::min(in.size(), part_.size() - filled_));
       std::memcpy(part_.data() + filled_, now.data(), now.size());
       in = in.subspan(now.size());
       filled_ += now.size();
       const auto* const elements = reinterpret_cast<const element*>(part_.data());
       const std::size_t whole = filled_ / sizeof(element);
-      provide(whole);
-      value_.insert(value_.end(), elements, elements + whole);
+      add_elements(elements, whole);
       filled_ -= whole * sizeof(element);
       std::memmove(part_.data(), elements + whole, filled_);
     }
@@ -62,6 +67,10 @@ class array_receiver final : public result_receiver {
 
  private:
   using element = typename Container::value_type;
+  void add_elements(const element* elements, std::size_t count) noexcept {
+    provide(count);
+    value_.insert(value_.end(), elements, elements + count);
+  }
   /// Memory for so many more elements, and some of those that follow.
   void provide(std::size_t count) noexcept {
     if (value_.size() + count <= provided_) return;

@@ -3,6 +3,7 @@
 
 #include <runhouse/core/limits.hpp>
 #include <runhouse/io/waiting.hpp>
+#include <runhouse/os/byte_ring.hpp>
 #include <runhouse/os/duplex.hpp>
 #include <runhouse/os/process.hpp>
 #include <runhouse/os/socket.hpp>
@@ -110,6 +111,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
  private:
   using clock = std::chrono::steady_clock;
   static constexpr std::size_t buffer_bytes = 256 * 1024;
+  static constexpr std::size_t down_bytes = 4 * buffer_bytes;  // so that one side goes on while the other does
   static constexpr std::size_t memory_bytes = 64 * 1024 * 1024;  // without what its channels may hold
   enum class step { open, set, start, write, end_writing, read, read_stderr, close, free };
   /// Bytes between a channel and its user.
@@ -148,7 +150,23 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     bool far_has_ended = false;
     bool far_end_was_told = false;
     queue up{buffer_bytes};
-    queue down{4 * buffer_bytes};  // so that one side goes on while the other does
+    // What comes from there, of a command: it is much. Of a connection, whose user needs a socket, it goes by that.
+    std::shared_ptr<os::byte_ring> ring;
+    queue down{0};
+    std::span<std::byte> down_room() { return ring ? ring->room() : down.room(); }
+    void came(std::size_t n) noexcept {
+      if (ring) return ring->written(n);
+      down.end += n;
+    }
+    /// Its user sees that it has ended.
+    void let_go() noexcept {
+      near.reset();
+      if (ring) ring->close();
+    }
+    carried() = default;
+    carried(const carried&) = delete;
+    carried& operator=(const carried&) = delete;
+    ~carried() { let_go(); }
   };
 
   std::shared_ptr<libssh2_channel> add(const std::string& what, std::uint16_t port, variables sent, std::function<void()> when_ended);
@@ -199,7 +217,6 @@ inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& wha
   auto [ours, theirs] = os::socket_pair();
   os::set_nonblocking(theirs.get());
   auto user = std::make_shared<libssh2_channel>();
-  user->stream_ = os::duplex(std::move(ours));
   user->when_ended_ = std::move(when_ended);
   auto c = std::make_unique<carried>();
   c->user = user;
@@ -207,6 +224,13 @@ inline std::shared_ptr<libssh2_channel> libssh2_link::add(const std::string& wha
   c->command = what;
   c->port = port;
   c->to_set = std::move(sent);
+  if (port == 0) {
+    c->ring = std::make_shared<os::byte_ring>(down_bytes);
+    user->stream_ = os::duplex(os::byte_ring::reader(c->ring), std::move(ours));
+  } else {
+    c->down = queue(down_bytes);
+    user->stream_ = os::duplex(std::move(ours));
+  }
   std::unique_lock lock(mutex_);
   if (!has_ended_) {
     added_.push_back(std::move(c));
@@ -276,7 +300,7 @@ inline bool libssh2_link::serve_channel(carried& c) {
   if (c.user->is_unwanted_.load() && c.next != step::free && c.next != step::close) {
     // The far side closes it when what it runs has ended, which nobody waits for.
     c.user->end({}, "it was given up");
-    c.near.reset();
+    c.let_go();
     c.is_open = false;
     c.next = c.channel != nullptr ? step::close : step::free;
   }
@@ -284,10 +308,13 @@ inline bool libssh2_link::serve_channel(carried& c) {
   bool any = move_near(c);
   if (!c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::write) || any;
   if (stuck_ == nullptr && c.near_has_ended && c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::end_writing) || any;
-  if (stuck_ == nullptr && !c.far_has_ended && !c.down.room().empty()) any = try_step(c, step::read) || any;
+  if (stuck_ == nullptr && !c.far_has_ended && !c.down_room().empty()) any = try_step(c, step::read) || any;
   if (stuck_ == nullptr && c.port == 0) any = try_step(c, step::read_stderr) || any;
   if (stuck_ == nullptr && c.far_has_ended && c.down.is_empty()) {
-    if (!std::exchange(c.far_end_was_told, true)) ::shutdown(c.near.get(), SHUT_WR);
+    if (!std::exchange(c.far_end_was_told, true)) {
+      if (c.ring) c.ring->close();
+      ::shutdown(c.near.get(), SHUT_WR);
+    }
     // A command has ended then, whoever still writes to it; a connection is closed by both sides.
     if (c.port == 0 || c.end_was_sent) {
       c.is_open = false;
@@ -308,6 +335,7 @@ inline bool libssh2_link::move_near(carried& c) {
     c.near_has_ended = got.how == os::transfer::closed;
     any = got.how != os::transfer::would_block;
   }
+  if (c.ring && c.ring->is_left() && !c.ring->is_empty()) c.user->is_unwanted_.store(true);
   if (!c.down.is_empty()) {
     const auto sent = os::send(c.near.get(), c.down.rest(), os::blocking::no);
     if (sent.how == os::transfer::some) c.down.taken(sent.bytes);
@@ -367,7 +395,7 @@ inline bool libssh2_link::try_step(carried& c, step s, bool is_again) {
       return done != 0;
     case step::end_writing: c.end_was_sent = true; return true;
     case step::read:
-      if (done > 0) c.down.end += static_cast<std::size_t>(done);
+      if (done > 0) c.came(static_cast<std::size_t>(done));
       c.far_has_ended = done < 0 || (done == 0 && libssh2().channel_eof(c.channel) != 0);
       return done > 0 || c.far_has_ended;
     case step::read_stderr: return done > 0;
@@ -398,7 +426,7 @@ inline long libssh2_link::call(carried& c, step s) {
     case step::write: return libssh2().channel_write_ex(c.channel, 0, reinterpret_cast<const char*>(c.up.rest().data()), c.up.rest().size());
     case step::end_writing: return libssh2().channel_send_eof(c.channel);
     case step::read: {
-      const auto room = c.down.room();
+      const auto room = c.down_room();
       return libssh2().channel_read_ex(c.channel, 0, reinterpret_cast<char*>(room.data()), std::min(room.size(), buffer_bytes));
     }
     case step::read_stderr: {
@@ -432,7 +460,7 @@ inline void libssh2_link::end(carried& c) {
     }
   }
   c.user->end(how, {});
-  c.near.reset();
+  c.let_go();
   c.next = step::free;
 }
 
@@ -465,13 +493,17 @@ inline void libssh2_link::wait_for_work() {
   waits_.push_back({waker_.get(), POLLIN, 0});
   const bool must_write = stuck_ != nullptr || is_full_;
   // What nobody would take now stays in the socket, and the host waits.
-  const bool may_read = channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->down.room().empty() || !c->up.is_empty(); });
+  const bool may_read = channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->down_room().empty() || !c->up.is_empty(); });
   const short socket_events = must_write ? POLLOUT : may_read ? POLLIN : short{0};
   waits_.push_back({socket_events != 0 ? it_.socket.get() : -1, socket_events, 0});
   for (const auto& c : channels_) {
     const bool is_waited_for = c->is_open && !must_write;
     const short events = static_cast<short>((c->up.is_empty() && !c->near_has_ended ? POLLIN : 0) | (!c->down.is_empty() ? POLLOUT : 0));
     waits_.push_back({is_waited_for && events != 0 ? c->near.get() : -1, events, 0});
+  }
+  for (const auto& c : channels_) {
+    const bool is_full = c->is_open && !must_write && c->ring && c->ring->room().empty();
+    waits_.push_back({is_full ? c->ring->room_descriptor() : -1, POLLIN, 0});
   }
   const auto look = [this](int milliseconds) { return ::poll(waits_.data(), static_cast<nfds_t>(waits_.size()), milliseconds) > 0; };
   if (!io::spin_until(waiting_, [&] { return look(0); })) look(longest);
