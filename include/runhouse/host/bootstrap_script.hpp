@@ -53,6 +53,7 @@ struct script_options {
 ///     programs/ID/whole                           another one, which is the same with all of its libraries, has run instead
 ///     programs/ID/system/*                        libraries of the system that it came from, and their loader, `loader`, whose
 ///                                                 path is put into the last bytes of `program`
+///     programs/ID/program-HASH                    the same with another path, as where the folder was moved
 ///     incoming/ID-TOKEN/{plan,data,owner,writer,new/}   what has come of one; who owns it and writes to it
 ///
 /// Programs not used for 30 days, and what has not been written to for a day, is removed when another one is shipped.
@@ -207,7 +208,7 @@ rh_sweep() {
 # Starts it, not by exec: this shell says what became of it.
 rh_start() {
   { printf 'used\n' >"$rh_program/used"; } 2>/dev/null
-  if [ -f "$rh_program/system/loader" ]; then rh_name_loader_again; fi
+  rh_find_program
   rh_say ready
   # By SIGUSR1 to its parent it may say that from now on nothing but its own lines belongs in this stream.
   trap 'rh_bridged=yes' USR1
@@ -218,10 +219,10 @@ rh_start() {
   if [ -d "$rh_program/system" ]; then rh_libraries=${rh_libraries:+$rh_libraries:}$rh_program/system; fi
   if [ -n "$rh_libraries" ]; then
     rh_paths=$rh_libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+    LD_LIBRARY_PATH=$rh_paths RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_run"
     rh_code=$?
   else
-    RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_program/program"
+    RUNHOUSE_SAID=$rh_said_first RUNHOUSE_SCRIPT=$$ RUNHOUSE_BRIDGE=$rh_role$rh_marker "$rh_run"
     rh_code=$?
   fi
   if [ $rh_code -eq 0 ] || [ -n "$rh_bridged" ]; then
@@ -232,9 +233,9 @@ rh_start() {
   export LC_ALL
   # Nothing else is to see them.
   if [ -n "$rh_libraries" ]; then
-    rh_said=$({ LD_LIBRARY_PATH=$rh_paths RUNHOUSE_BRIDGE=probe "$rh_program/program"; } </dev/null 2>&1 | head -c 2000)
+    rh_said=$({ LD_LIBRARY_PATH=$rh_paths RUNHOUSE_BRIDGE=probe "$rh_run"; } </dev/null 2>&1 | head -c 2000)
   else
-    rh_said=$({ RUNHOUSE_BRIDGE=probe "$rh_program/program"; } </dev/null 2>&1 | head -c 2000)
+    rh_said=$({ RUNHOUSE_BRIDGE=probe "$rh_run"; } </dev/null 2>&1 | head -c 2000)
   fi
   umask 077
   trap '' USR1
@@ -264,23 +265,31 @@ rh_read() {
   fi
   { head -c $((rh_size - rh_loader_bytes)) "$rh_x" && head -c $rh_loader_bytes /dev/zero; } | tail -c +$(($3 + 1))
 }
-# FILE: puts the path that its loader has, or will have, into a program, where the kernel looks for that. Others may be starting it.
+# FROM TO: puts the path that its loader has, or will have, into a program, where the kernel looks for that.
 rh_name_loader() {
+  rh_private_folder "$rh_folder/incoming"
   rh_path=$rh_program/system/loader
   if [ ${#rh_path} -ge $rh_loader_bytes ]; then rh_fail no-folder "$rh_path is too long"; fi
   rh_size_of "$1"
-  rh_x=$1.$rh_name.$$
+  if [ $rh_needed -eq 0 ]; then rh_needed=$rh_size; fi
+  rh_x=$rh_folder/incoming/loader.$rh_name.$$
   rh_said=$({
     head -c $((rh_size - rh_loader_bytes)) "$1" >"$rh_x" && printf '%s' "$rh_path" >>"$rh_x" &&
-      head -c $((rh_loader_bytes - ${#rh_path})) /dev/zero >>"$rh_x" && chmod 700 "$rh_x" && { sync "$rh_x" 2>/dev/null || true; } && mv -f "$rh_x" "$1"
+      head -c $((rh_loader_bytes - ${#rh_path})) /dev/zero >>"$rh_x" && chmod 700 "$rh_x" && { sync "$rh_x" 2>/dev/null || true; } && mv -f "$rh_x" "$2"
   } 2>&1) || { rm -f "$rh_x"; rh_write_failed "$rh_folder" "$rh_said"; }
 }
-# The same of the one that is there, whose folder may have been moved, or be mounted elsewhere on another machine.
-rh_name_loader_again() {
+# Leaves in rh_run what to start. The folder may have been moved, or be mounted elsewhere on another machine, where the program
+# that names the other path may be running.
+rh_find_program() {
+  rh_run=$rh_program/program
+  if [ ! -f "$rh_program/system/loader" ]; then return 0; fi
   rh_path=$rh_program/system/loader
   rh_x=
-  { rh_x=$(tail -c $rh_loader_bytes "$rh_program/program" | head -c ${#rh_path}); } 2>/dev/null
-  if [ "$rh_x" != "$rh_path" ]; then rh_name_loader "$rh_program/program"; fi
+  { rh_x=$(tail -c $rh_loader_bytes "$rh_run" | head -c ${#rh_path}); } 2>/dev/null
+  if [ "$rh_x" = "$rh_path" ]; then return 0; fi
+  set -- $(printf '%s' "$rh_path" | sha256sum)
+  rh_run=$rh_program/program-$1
+  if [ ! -f "$rh_run" ]; then rh_name_loader "$rh_program/program" "$rh_run"; fi
 }
 # Puts the files together as the plan says.
 rh_assemble() {
@@ -403,7 +412,7 @@ rh_ship() {
     rh_say mismatch "$rh_wrong"
     return 1
   fi
-  if [ -f "$rh_part/new/system/loader" ]; then rh_name_loader "$rh_part/new/program"; fi
+  if [ -f "$rh_part/new/system/loader" ]; then rh_name_loader "$rh_part/new/program" "$rh_part/new/program"; fi
   rh_said=$({ printf 'used\n' >"$rh_part/new/used"; } 2>&1) || rh_write_failed "$rh_folder" "$rh_said"
   # Who is there first has put there the same; then this one lands in it.
   if [ ! -e "$rh_program" ]; then rh_said=$(mv "$rh_part/new" "$rh_program" 2>&1); fi

@@ -35,9 +35,10 @@ class byte_ring {
   /// Where to write next; empty while there is no room.
   std::span<std::byte> room() noexcept {
     std::size_t free = free_bytes();
-    if (free == 0 && !writer_waits_.load()) {
+    if (free == 0) {
       clear(room_);
       writer_waits_.store(true);
+      if (is_left_.load()) signal(room_);
       free = free_bytes();
     }
     const std::size_t at = tail_.load() % capacity_;
@@ -65,12 +66,20 @@ class byte_ring {
     const std::uint64_t one = 1;
     static_cast<void>(::write(fd.get(), &one, sizeof one));
   }
-  static void clear(const unique_fd& fd) noexcept {
+  /// False where it was not signalled.
+  static bool clear(const unique_fd& fd) noexcept {
     std::uint64_t times = 0;
-    static_cast<void>(::read(fd.get(), &times, sizeof times));
+    return ::read(fd.get(), &times, sizeof times) == sizeof times;
   }
   void signal_some() noexcept {
     if (!some_is_signalled_.exchange(true)) signal(some_);
+  }
+  /// As of a socket, the descriptor is readable only as long as there is something. Where the signal is still on its way, the
+  /// next read() does this.
+  void calm() noexcept {
+    if (!some_is_signalled_.load() || !clear(some_)) return;
+    some_is_signalled_.store(false);
+    if (has_some()) signal_some();
   }
   bool has_some() const noexcept { return tail_.load() != head_.load() || is_closed_.load(); }
 
@@ -78,8 +87,9 @@ class byte_ring {
     const std::uint64_t begin = head_.load();
     const auto there = static_cast<std::size_t>(tail_.load() - begin);
     if (there == 0) {
-      if (!is_closed_.load()) return {transfer::would_block, 0};
-      return {tail_.load() == begin ? transfer::closed : transfer::would_block, 0};  // or what came last is seen next time
+      if (is_closed_.load() && tail_.load() == begin) return {transfer::closed, 0};
+      if (!has_some()) calm();
+      return {transfer::would_block, 0};
     }
     const std::size_t n = std::min(there, into.size());
     const std::size_t at = begin % capacity_;
@@ -89,12 +99,7 @@ class byte_ring {
     head_.store(begin + n);
     // Not for each few bytes: who writes goes on as well as who reads.
     if (writer_waits_.load() && free_bytes() >= capacity_ / 4 && writer_waits_.exchange(false)) signal(room_);
-    // As of a socket, the descriptor is readable as long as there are any.
-    if (!has_some()) {
-      clear(some_);
-      some_is_signalled_.store(false);
-      if (has_some()) signal_some();
-    }
+    if (!has_some()) calm();
     return {transfer::some, n};
   }
   void leave() noexcept {
@@ -118,6 +123,7 @@ class byte_ring {
 /// The end that reads. The other one sees when it goes.
 class byte_ring::reader {
  public:
+  reader() noexcept = default;
   explicit reader(std::shared_ptr<byte_ring> of) noexcept : ring_(std::move(of)) {}
   reader(reader&&) noexcept = default;
   reader& operator=(reader&& other) noexcept {
@@ -128,7 +134,8 @@ class byte_ring::reader {
   ~reader() {
     if (ring_) ring_->leave();
   }
-  /// Never blocks.
+  explicit operator bool() const noexcept { return static_cast<bool>(ring_); }
+  /// Never blocks. Precondition for both: it is one of a ring.
   transferred read(std::span<std::byte> into) const noexcept { return ring_->read(into); }
   /// Readable while there are bytes, or no more will come.
   int descriptor() const noexcept { return ring_->some_.get(); }

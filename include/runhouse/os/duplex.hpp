@@ -4,7 +4,6 @@
 #include <runhouse/os/byte_ring.hpp>
 #include <runhouse/os/socket.hpp>
 
-#include <optional>
 #include <span>
 #include <sys/stat.h>
 #include <utility>
@@ -32,14 +31,14 @@ class duplex {
 
   explicit operator bool() const noexcept { return in_ || ring_; }
   /// To wait for reading, and for writing: may be the same.
-  int in() const noexcept { return ring_ ? ring_->descriptor() : in_.get(); }
+  int in() const noexcept { return ring_ ? ring_.descriptor() : in_.get(); }
   int out() const noexcept { return out_ ? out_.get() : in_.get(); }
   bool is_one() const noexcept { return !out_; }
   /// Takes the descriptor to read out of it, which leaves nothing. Precondition: it reads from no byte_ring.
   unique_fd take_in() noexcept { return std::move(in_); }
 
   transferred receive(std::span<std::byte> into, received_fds& fds) const {
-    if (ring_) return ring_->read(into);
+    if (ring_) return ring_.read(into);
     return in_is_socket_ ? os::receive(in(), into, fds) : read_some(in(), into);
   }
   transferred send(std::span<const std::byte> from) const noexcept {
@@ -56,7 +55,7 @@ class duplex {
 
   unique_fd in_;
   unique_fd out_;
-  std::optional<byte_ring::reader> ring_;
+  byte_ring::reader ring_;
   bool in_is_socket_ = false;
   bool out_is_socket_ = false;
 };

@@ -153,6 +153,7 @@ class libssh2_link : public std::enable_shared_from_this<libssh2_link> {
     // What comes from there, of a command: it is much. Of a connection, whose user needs a socket, it goes by that.
     std::shared_ptr<os::byte_ring> ring;
     queue down{0};
+    bool has_no_room = false;  // for what comes from there, when that was last looked at: another thread makes some
     std::span<std::byte> down_room() { return ring ? ring->room() : down.room(); }
     void came(std::size_t n) noexcept {
       if (ring) return ring->written(n);
@@ -308,7 +309,8 @@ inline bool libssh2_link::serve_channel(carried& c) {
   bool any = move_near(c);
   if (!c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::write) || any;
   if (stuck_ == nullptr && c.near_has_ended && c.up.is_empty() && !c.end_was_sent) any = try_step(c, step::end_writing) || any;
-  if (stuck_ == nullptr && !c.far_has_ended && !c.down_room().empty()) any = try_step(c, step::read) || any;
+  if (stuck_ == nullptr) c.has_no_room = !c.far_has_ended && c.down_room().empty();
+  if (stuck_ == nullptr && !c.far_has_ended && !c.has_no_room) any = try_step(c, step::read) || any;
   if (stuck_ == nullptr && c.port == 0) any = try_step(c, step::read_stderr) || any;
   if (stuck_ == nullptr && c.far_has_ended && c.down.is_empty()) {
     if (!std::exchange(c.far_end_was_told, true)) {
@@ -493,7 +495,7 @@ inline void libssh2_link::wait_for_work() {
   waits_.push_back({waker_.get(), POLLIN, 0});
   const bool must_write = stuck_ != nullptr || is_full_;
   // What nobody would take now stays in the socket, and the host waits.
-  const bool may_read = channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->down_room().empty() || !c->up.is_empty(); });
+  const bool may_read = channels_.empty() || std::ranges::any_of(channels_, [](const auto& c) { return !c->is_open || !c->has_no_room || !c->up.is_empty(); });
   const short socket_events = must_write ? POLLOUT : may_read ? POLLIN : short{0};
   waits_.push_back({socket_events != 0 ? it_.socket.get() : -1, socket_events, 0});
   for (const auto& c : channels_) {
@@ -502,7 +504,7 @@ inline void libssh2_link::wait_for_work() {
     waits_.push_back({is_waited_for && events != 0 ? c->near.get() : -1, events, 0});
   }
   for (const auto& c : channels_) {
-    const bool is_full = c->is_open && !must_write && c->ring && c->ring->room().empty();
+    const bool is_full = c->is_open && !must_write && c->ring && c->has_no_room;
     waits_.push_back({is_full ? c->ring->room_descriptor() : -1, POLLIN, 0});
   }
   const auto look = [this](int milliseconds) { return ::poll(waits_.data(), static_cast<nfds_t>(waits_.size()), milliseconds) > 0; };
