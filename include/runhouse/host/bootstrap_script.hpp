@@ -25,10 +25,11 @@ struct script_options {
 /// there. It runs in dash, bash and busybox, and uses nothing but what POSIX has, head -c, sha256sum and, where they are
 /// there, find -mmin and sync FILE.
 ///
-/// It is one compound command, which a shell reads to its end before it runs any of it; what is sent after it must wait
-/// for its first line, since a shell may read ahead. For the same reason, and because some `head` do so too, nothing may
-/// be sent behind raw bytes before the answer to them. Each line it says is MARKER, a word and its arguments; the marker
-/// stands in the text in two parts, so that a shell that echoes it does not say it.
+/// It is one compound command, which a shell reads to its end before it runs any of it, behind blank lines, for start-up
+/// files that read some; what is sent after it must wait for its first line, since a shell may read ahead. For the same
+/// reason, and because some `head` do so too, nothing may be sent behind raw bytes before the answer to them. Each line it
+/// says is MARKER, a word and its arguments; the marker stands in the text in two parts, so that a shell that echoes it
+/// does not say it.
 ///
 ///     host MACHINE NAME FOLDER       first; nothing more follows if MACHINE is not the program's
 ///     failed WHAT TEXT               the end: WHAT is other-host, no-program, no-tool, no-folder, read-only, no-space,
@@ -507,7 +508,8 @@ inline std::string bootstrap_script(const script_options& options) {
     fail(errc::shipping_failed, "the folder for programs on the host is a name of several lines; set RUNHOUSE_REMOTE_FOLDER otherwise");
   }
   const std::size_t half = options.marker.size() / 2;
-  std::string text = "{\n";
+  std::string text(16, '\n');
+  text += "{\n";
   text += "rh_marker=" + quoted_for_sh(options.marker.substr(0, half)) + quoted_for_sh(options.marker.substr(half)) + '\n';
   text += set("rh_id", options.id);
   text += set("rh_machine", options.machine);
